@@ -1,0 +1,62 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Run one of our scripts with the application's own Python, inside its container.
+
+The script goes in by standard input: nothing is copied into the container, and nothing shows in a process list. Its
+answer is the one line that starts with the marker; all else that the application prints is kept for error messages.
+"""
+
+from __future__ import annotations
+
+import json
+from types import ModuleType
+from typing import Any, Mapping, Sequence
+
+from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, Runner, redact, require
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
+
+MARKER = "residency.scheduler:"
+
+
+def source(script: ModuleType, parameters: Mapping[str, Any]) -> str:
+    """Return the text of *script*, followed by a call of its ``main`` with *parameters*.
+
+    The loader is asked, not the file: on a managed host our modules lie in a zip archive.
+    """
+    loader: Any = script.__loader__
+    text = loader.get_source(script.__name__)
+    return f"{text}\nimport json as _json\nprint({MARKER!r} + _json.dumps(main(**_json.loads({json.dumps(parameters)!r}))))\n"
+
+
+def run(
+    argv: Sequence[str],
+    script: ModuleType,
+    parameters: Mapping[str, Any],
+    runner: Runner,
+    *,
+    what: str,
+    remedy: str,
+    secrets: Sequence[str] = (),
+    timeout: float = 60.0,
+) -> dict[str, Any]:
+    """Run *script* by *argv* (a command that starts Python and reads its program from standard input).
+
+    :raises Problem: the command failed, or gave no answer; it quotes the last lines without secrets.
+    """
+    result = runner.run(argv, stdin=source(script, parameters), timeout=timeout)
+    answer = parse_answer(result)
+    if answer is None:
+        require(result, what, remedy, secrets)
+        raise Problem(what, "the script gave no answer", remedy, stdout=redact(result.stdout[-2000:], secrets))
+    return answer
+
+
+def parse_answer(result: CommandResult) -> dict[str, Any] | None:
+    """Return the script's answer, or None if it ended before it could give one."""
+    for line in reversed(result.stdout.splitlines()):
+        if line.startswith(MARKER):
+            answer = json.loads(line[len(MARKER):])
+            return answer if isinstance(answer, dict) else None
+    return None

@@ -1,0 +1,80 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Compose's ``.env`` format: values that survive it, and which of them are secrets.
+
+Single quotes are the one form that Compose takes literally (measured with Compose 2.26): ``$word`` vanishes and
+`` #`` truncates in the others.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Mapping
+from urllib.parse import quote
+
+NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
+_LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
+_SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|_KEY$|CREDENTIAL|WEBHOOK|DSN", re.IGNORECASE)
+_CREDENTIAL_URL = re.compile(r"^[a-z][a-z0-9+.-]*://[^/\s@]*:([^/\s@]+)@", re.IGNORECASE)
+_PLACEHOLDER = re.compile(
+    r"your[_-]|change[_-]?me|changeme|replace[_-]?(me|with)|placeholder|generate_with|<[^>]+>|xxx+|"
+    r"^secure_random_password|^todo$",
+    re.IGNORECASE,
+)
+
+
+def parse(text: str) -> dict[str, str]:
+    """Return the names and values of a ``.env`` text; quotes are taken off, comments and blank lines skipped."""
+    values: dict[str, str] = {}
+    lines = iter(text.lstrip("\ufeff").splitlines())
+    for line in lines:
+        match = _LINE.match(line)
+        if line.lstrip().startswith("#") or match is None:
+            continue
+        name, value = match.groups()
+        if value[:1] == "'":
+            while not _closed(value):
+                following = next(lines, None)
+                if following is None:
+                    break
+                value = f"{value}\n{following}"
+            values[name] = value.rstrip()[1:-1].replace("\\'", "'")
+        elif value[:1] == '"' and value[-1:] == '"' and len(value) > 1:
+            values[name] = value[1:-1]
+        else:
+            values[name] = re.sub(r"\s+#.*$", "", value)
+    return values
+
+
+def _closed(value: str) -> bool:
+    return re.search(r"^'(?:[^'\\]|\\.)*'\s*(?:#.*)?$", value, re.DOTALL) is not None
+
+
+def render(values: Mapping[str, str]) -> str:
+    """Return the ``.env`` text for *values*, in the given order, every value in single quotes."""
+    lines = ["# Written by residency.scheduler: change the inventory, not this file."]
+    lines += [f"{name}='{_quoted(value)}'" for name, value in values.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(value: str) -> str:
+    return value.replace("'", "\\'")
+
+
+def secret_values(values: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the values that must not be shown, raw and percent-encoded: by their names, and passwords in URLs."""
+    found: set[str] = set()
+    for name, value in values.items():
+        if _SECRET_NAME.search(name) and value:
+            found.update((value, quote(value, safe="")))
+        url = _CREDENTIAL_URL.match(value)
+        if url:
+            found.add(url.group(1))
+    return tuple(sorted(found))
+
+
+def is_placeholder(value: str) -> bool:
+    """Tell whether *value* is an example that somebody forgot to replace."""
+    return _PLACEHOLDER.search(value) is not None

@@ -1,0 +1,233 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Is the stack healthy? Container facts against expectations, and a wait that ends as soon as the answer is certain."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Callable, Mapping, Protocol, Sequence
+
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, failed, judge
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container
+from ansible_collections.residency.scheduler.plugins.module_utils.stack import StackService
+
+#: A container that Docker restarted this often while we watched will not come up by waiting longer.
+CRASH_LOOP_RESTARTS = 2
+#: Seconds that a wait adds to the time which the container's own health check may take.
+MARGIN = 10.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a service has to look like: replicas, and the ids of its image (None where any image will do)."""
+
+    service: StackService
+    replicas: int
+    image_id: str | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The state of one service.
+
+    :ivar status: ``healthy``; ``waiting`` (may still come up); ``failed`` (will not come up by waiting).
+    """
+
+    service: str
+    status: str
+    checks: tuple[Check, ...]
+    containers: tuple[Container, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the verdict as plain data."""
+        return {
+            "service": self.service,
+            "status": self.status,
+            "checks": [check.to_dict() for check in self.checks],
+            "containers": [container.brief() for container in self.containers],
+        }
+
+
+def judge_containers(wanted: Wanted, containers: Sequence[Container], restarts_before: Mapping[str, int]) -> Verdict:
+    """Judge a service by what Docker says of its containers. Pure.
+
+    :arg restarts_before: restart counts by container name, when the watch began.
+    """
+    name = wanted.service.name
+    checks: list[Check] = []
+    status = "healthy"
+    running = [container for container in containers if container.state == "running"]
+    enough = len(running) == wanted.replicas
+    checks.append(
+        judge(
+            f"{name}: containers",
+            enough,
+            f"{wanted.replicas} running",
+            _states(containers),
+            _remedy(name, containers),
+        )
+    )
+    if not enough:
+        status = "waiting" if _may_start(containers) else "failed"
+    for container in running:
+        health = _health_check(wanted, container)
+        checks += [health] if health else []
+        if health and health.verdict == "fail":
+            # "unhealthy" is not final: an application that starts slowly passes through it.
+            status = _worse(status, "waiting")
+        if wanted.image_id and container.image_id != wanted.image_id:
+            checks.append(
+                judge(
+                    f"{container.name}: image",
+                    False,
+                    f"image {wanted.image_id[7:19]} of the release",
+                    f"image {container.image_id[7:19]}",
+                    f"The container was not replaced: run the deployment again, or docker compose up -d {name}.",
+                )
+            )
+            status = "failed"
+    for container in containers:
+        grown = container.restarts - restarts_before.get(container.name, container.restarts)
+        if grown >= CRASH_LOOP_RESTARTS:
+            checks.append(
+                judge(f"{container.name}: restarts", False, "none", f"{grown} while waiting{_why(container)}", _remedy(name, [container]))
+            )
+            status = "failed"
+    return Verdict(name, status, tuple(checks), tuple(containers))
+
+
+def _health_check(wanted: Wanted, container: Container) -> Check | None:
+    if container.health == "none":
+        return None
+    advice = wanted.service.docker_health_is_advice
+    return judge(
+        f"{container.name}: Docker health",
+        container.health == "healthy",
+        "healthy",
+        container.health,
+        f"Read its last probes: docker inspect -f '{{{{json .State.Health}}}}' {container.name}.",
+        otherwise="warn" if advice else "fail",
+    )
+
+
+def _may_start(containers: Sequence[Container]) -> bool:
+    """Tell whether waiting may help: something is being started, or Docker will try again."""
+    return any(container.state in ("created", "restarting", "running") for container in containers)
+
+
+def _worse(one: str, other: str) -> str:
+    order = ("healthy", "waiting", "failed")
+    return max(one, other, key=order.index)
+
+
+def _states(containers: Sequence[Container]) -> str:
+    if not containers:
+        return "none"
+    return ", ".join(f"{container.name} {container.state}{_why(container)}" for container in containers)
+
+
+def _why(container: Container) -> str:
+    if container.oom_killed:
+        return " (OOMKilled: its memory limit is too low)"
+    if container.state in ("exited", "restarting", "dead"):
+        return f" (exit code {container.exit_code})"
+    return ""
+
+
+def _remedy(name: str, containers: Sequence[Container]) -> str:
+    if any(container.oom_killed for container in containers):
+        return f"Raise the memory limit of {name} in the compose file."
+    return f"Read the log: docker compose logs --tail=50 {name}."
+
+
+class Clock(Protocol):
+    """Time and sleep, so that a test can run a wait without waiting."""
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let *seconds* pass."""
+
+
+class SystemClock:
+    """The real clock."""
+
+    def now(self) -> float:
+        """Return monotonic seconds."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Let *seconds* pass."""
+        time.sleep(seconds)
+
+
+Snapshot = Callable[[], Sequence[Container]]
+ProbeOne = Callable[[StackService, list[Container]], list[Check]]
+
+
+def watch(
+    wanted: Sequence[Wanted],
+    snapshot: Snapshot,
+    probe: ProbeOne,
+    clock: Clock,
+    *,
+    wait: float,
+    hold: float,
+) -> tuple[list[Verdict], float]:
+    """Return the verdicts on all services, and the seconds it took to reach them.
+
+    Waits until all are healthy, then *hold* seconds more (a service that dies right after its first good answer is
+    not healthy); stops at once when one has failed for good, or at the deadline.
+
+    :arg wait: seconds at most; a container's own health check may stretch it (start period, interval, retries).
+        0 looks once.
+    """
+    started = clock.now()
+    first = snapshot()
+    restarts_before = {container.name: container.restarts for container in first}
+    containers, good_since = first, None
+    while True:
+        verdicts = _look_at_all(wanted, containers, probe, restarts_before)
+        elapsed = clock.now() - started
+        if all(verdict.status == "healthy" for verdict in verdicts):
+            good_since = elapsed if good_since is None else good_since
+            if elapsed - good_since >= hold:
+                return verdicts, elapsed
+        else:
+            good_since = None
+            if any(verdict.status == "failed" for verdict in verdicts) or elapsed >= deadline(wait, containers, wanted):
+                return verdicts, elapsed
+        clock.sleep(1.0)
+        containers = snapshot()
+
+
+def deadline(wait: float, containers: Sequence[Container], wanted: Sequence[Wanted]) -> float:
+    """Return the seconds to wait at most: *wait*, or what the slowest container's own health check may take."""
+    if wait <= 0:
+        return 0.0
+    names = {entry.service.name for entry in wanted if not entry.service.docker_health_is_advice}
+    own = [container.health_deadline for container in containers if container.service in names and container.health != "none"]
+    return max([wait, *(seconds + MARGIN for seconds in own)])
+
+
+def _look(wanted: Wanted, containers: Sequence[Container], probe: ProbeOne, restarts_before: Mapping[str, int]) -> Verdict:
+    mine = [container for container in containers if container.service == wanted.service.name]
+    verdict = judge_containers(wanted, mine, restarts_before)
+    running = [container for container in mine if container.state == "running"]
+    if not running or verdict.status == "failed":
+        return verdict
+    probed = probe(wanted.service, running)
+    status = _worse(verdict.status, "waiting") if failed(probed) else verdict.status
+    return Verdict(verdict.service, status, verdict.checks + tuple(probed), verdict.containers)
+
+
+def _look_at_all(
+    wanted: Sequence[Wanted], containers: Sequence[Container], probe: ProbeOne, restarts_before: Mapping[str, int]
+) -> list[Verdict]:
+    with ThreadPoolExecutor(max_workers=max(1, len(wanted))) as pool:
+        return list(pool.map(lambda entry: _look(entry, containers, probe, restarts_before), wanted))

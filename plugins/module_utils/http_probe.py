@@ -1,0 +1,233 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One bounded HTTP request, and the judgement of its answer against expectations."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import socket
+import ssl
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, Mapping
+from urllib.parse import urlsplit
+
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """What to ask, and what to expect.
+
+    :ivar url: full URL; its host is sent as Host and SNI.
+    :ivar connect_to: "address:port" to connect to in place of the URL's host.
+    :ivar json_values: expected values by dotted path ("database.status").
+    :ivar headers: regular expressions by header name.
+    :ivar max_seconds: limit for the 95th percentile of the answer times; None for no limit.
+    :ivar max_bytes: a longer body is a failure, and is not read further.
+    """
+
+    name: str
+    url: str
+    method: str = "GET"
+    status: tuple[int, ...] = (200,)
+    json_values: Mapping[str, Any] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: str | None = None
+    max_seconds: float | None = None
+    timeout: float = 10.0
+    max_bytes: int = 1_000_000
+    connect_to: str | None = None
+    ca_file: str | None = None
+    validate_certs: bool = True
+    requests: int = 1
+    concurrency: int = 1
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An HTTP answer, or the reason why there is none (*error* set, status 0)."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: str
+    seconds: float
+    error: str = ""
+
+
+def fetch(endpoint: Endpoint) -> Answer:
+    """Send one request, follow no redirect, read at most ``max_bytes`` within ``timeout`` seconds in all."""
+    started = time.monotonic()
+    connection: http.client.HTTPConnection | None = None
+    try:
+        connection = _connect(endpoint)
+        target = urlsplit(endpoint.url)
+        path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+        host = target.netloc.rpartition("@")[2]
+        connection.request(endpoint.method, path, headers={"Host": host, "User-Agent": "residency.scheduler"})
+        response = connection.getresponse()
+        body = _read(response, endpoint, started)
+        return Answer(
+            response.status,
+            {name.lower(): value for name, value in response.getheaders()},
+            body.decode("utf-8", "replace"),
+            time.monotonic() - started,
+        )
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return Answer(0, {}, "", time.monotonic() - started, _reason(error))
+    finally:
+        if connection is not None:
+            connection.close()
+
+
+def _connect(endpoint: Endpoint) -> http.client.HTTPConnection:
+    target = urlsplit(endpoint.url)
+    if target.scheme not in ("http", "https") or not target.hostname:
+        raise ValueError(f"{endpoint.url!r} is not an http or https URL")
+    port = target.port or (443 if target.scheme == "https" else 80)
+    address, real_port = target.hostname, port
+    if endpoint.connect_to:
+        address, _colon, text = endpoint.connect_to.rpartition(":")
+        real_port = int(text)
+    sock = socket.create_connection((address.strip("[]"), real_port), timeout=endpoint.timeout)
+    if target.scheme == "https":
+        try:
+            sock = _tls_context(endpoint).wrap_socket(sock, server_hostname=target.hostname)
+        except BaseException:
+            sock.close()
+            raise
+    connection = http.client.HTTPConnection(target.hostname, port, timeout=endpoint.timeout)
+    connection.sock = sock
+    return connection
+
+
+def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=endpoint.ca_file)
+    if not endpoint.validate_certs:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _read(response: http.client.HTTPResponse, endpoint: Endpoint, started: float) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    # read1 gives back what has come: a body of one byte a second cannot stretch the deadline.
+    while chunk := response.read1(65536):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > endpoint.max_bytes:
+            raise ValueError(f"the body is longer than {endpoint.max_bytes} bytes")
+        if time.monotonic() - started > endpoint.timeout:
+            raise ValueError(f"the body did not end within {endpoint.timeout:g} s")
+    return b"".join(chunks)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the certificate is not valid: {error.verify_message}"
+    if isinstance(error, (socket.timeout, TimeoutError)):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def probe(endpoint: Endpoint) -> tuple[list[Check], list[Answer]]:
+    """Send all requests of *endpoint*, at most ``concurrency`` at once, and judge every answer."""
+    with ThreadPoolExecutor(max_workers=max(1, min(endpoint.concurrency, endpoint.requests))) as pool:
+        answers = list(pool.map(lambda _number: fetch(endpoint), range(max(1, endpoint.requests))))
+    return evaluate(endpoint, answers), answers
+
+
+def evaluate(endpoint: Endpoint, answers: list[Answer]) -> list[Check]:
+    """Judge *answers*; the first one that is wrong is the one that is quoted. Pure."""
+    slowest = percentile([answer.seconds for answer in answers], 95)
+    worst = next((answer for answer in answers if _problems(endpoint, answer)), answers[0])
+    problems = _problems(endpoint, worst)
+    wrong = sum(1 for answer in answers if _problems(endpoint, answer))
+    found = "; ".join(problems) if problems else f"{worst.status}, {len(worst.body)} bytes"
+    if wrong and len(answers) > 1:
+        found = f"{wrong} of {len(answers)} answers wrong: {found}"
+    checks = [
+        judge(
+            f"{endpoint.name}: {endpoint.method} {endpoint.url}",
+            not problems,
+            expectation(endpoint),
+            found,
+            f"Read the log of the service behind {urlsplit(endpoint.url).path or '/'}; repeat with `curl -v {endpoint.url}`.",
+            worst.seconds,
+        )
+    ]
+    if endpoint.max_seconds is not None and not wrong:
+        checks.append(
+            judge(
+                f"{endpoint.name}: response time",
+                slowest <= endpoint.max_seconds,
+                f"95 % of {len(answers)} within {endpoint.max_seconds:g} s",
+                f"{slowest:.3f} s",
+                "Look at the load of the server (`docker stats`) and at the slow queries of the database.",
+                slowest,
+            )
+        )
+    return checks
+
+
+def expectation(endpoint: Endpoint) -> str:
+    """Return what is expected of *endpoint*, in words."""
+    parts = ["status " + " or ".join(str(code) for code in endpoint.status)]
+    parts += [f"{path} = {json.dumps(value)}" for path, value in endpoint.json_values.items()]
+    parts += [f"header {name} ~ {pattern}" for name, pattern in endpoint.headers.items()]
+    parts += [f"body ~ {endpoint.body}"] if endpoint.body else []
+    return ", ".join(parts)
+
+
+def _problems(endpoint: Endpoint, answer: Answer) -> list[str]:
+    if answer.error:
+        return [answer.error]
+    problems = [] if answer.status in endpoint.status else [f"status {answer.status}"]
+    for name, pattern in endpoint.headers.items():
+        value = answer.headers.get(name.lower())
+        if value is None or not re.search(pattern, value):
+            problems.append(f"header {name} is {'missing' if value is None else repr(value)}")
+    if endpoint.body and not re.search(endpoint.body, answer.body):
+        problems.append(f"the body does not match: {answer.body[:80]!r}")
+    return problems + _json_problems(endpoint, answer)
+
+
+def _json_problems(endpoint: Endpoint, answer: Answer) -> list[str]:
+    if not endpoint.json_values:
+        return []
+    try:
+        document = json.loads(answer.body)
+    except (ValueError, RecursionError):
+        return [f"the body is not JSON: {answer.body[:80]!r}"]
+    problems = []
+    for path, wanted in endpoint.json_values.items():
+        value = _at(document, path)
+        if value != wanted:
+            problems.append(f"{path} is {'missing' if value is None else json.dumps(value)[:80]}")
+    return problems
+
+
+def _at(document: Any, path: str) -> Any:
+    for key in path.split("."):
+        if isinstance(document, list) and key.isdigit() and int(key) < len(document):
+            document = document[int(key)]
+        elif isinstance(document, dict):
+            document = document.get(key)
+        else:
+            return None
+    return document
+
+
+def percentile(values: list[float], percent: float) -> float:
+    """Return the nearest-rank percentile of *values*; 0.0 for none."""
+    if not values:
+        return 0.0
+    ordered = sorted(values)
+    rank = max(1, -(-len(ordered) * percent // 100))
+    return ordered[int(rank) - 1]

@@ -1,0 +1,40 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The one kind of error that our modules raise: what failed, why, what to do."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, NoReturn
+
+
+class Problem(Exception):
+    """An error that a person can act on.
+
+    :arg what: what failed, as the start of a sentence ("Reading the compose files failed").
+    :arg why: the reason, in one sentence, with the value that was found.
+    :arg remedy: what to do next, in one sentence.
+    :arg details: more fields for the module's result (``cmd``, ``rc``, ``stdout``, ``stderr``, partial state).
+    """
+
+    def __init__(self, what: str, why: str, remedy: str, **details: Any) -> None:
+        super().__init__(what)
+        self.what = what
+        self.why = why
+        self.remedy = remedy
+        self.details = details
+
+    def message(self) -> str:
+        """Return the three parts as one text."""
+        return f"{self.what}: {self.why.rstrip('. ')}. {self.remedy}"
+
+
+def finish(module: Any, work: Callable[[], dict[str, Any]]) -> NoReturn:
+    """Run *work* and leave the module with its result, or with the message of its Problem."""
+    try:
+        result = work()
+    except Problem as problem:
+        module.fail_json(msg=problem.message(), **problem.details)
+    module.exit_json(**result)
+    raise AssertionError("exit_json returns never")

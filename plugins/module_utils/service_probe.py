@@ -1,0 +1,240 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""One probe for each kind of service, on the real protocol, from where the application stands."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from dataclasses import dataclass
+from typing import Callable, Mapping
+
+from ansible_collections.residency.scheduler.plugins.module_utils import app_script, celery_script, http_probe
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
+from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, redact
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_processes
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
+from ansible_collections.residency.scheduler.plugins.module_utils.stack import StackService
+
+
+@dataclass(frozen=True)
+class ProbeContext:
+    """What a probe may need besides its service.
+
+    :ivar environment: the values of the ``.env`` file.
+    :ivar domain: the public name; Host and SNI of the probe through the proxy.
+    """
+
+    runner: Runner
+    environment: Mapping[str, str]
+    secrets: tuple[str, ...]
+    domain: str
+    celery_app: str
+    timeout: float
+
+
+Probe = Callable[[StackService, list[Container], ProbeContext], list[Check]]
+
+
+def probe_service(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
+    """Run the probe of the service's kind on its running containers; whatever goes wrong becomes a failed check."""
+    probe = PROBES.get(service.kind)
+    if probe is None:
+        return []
+    started = time.monotonic()
+    try:
+        return probe(service, containers, context)
+    except Exception as error:  # drivers raise many kinds; each is the finding itself
+        found = error.message() if isinstance(error, Problem) else " ".join(str(error).split()) or type(error).__name__
+        return [
+            judge(
+                f"{service.name}: {service.kind}",
+                False,
+                "an answer",
+                redact(found, context.secrets),
+                f"Read the log: docker compose logs {service.name}.",
+                time.monotonic() - started,
+            )
+        ]
+
+
+def _postgres(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
+    import psycopg2
+
+    container = containers[0]
+    started = time.monotonic()
+    # By the container's network address: on 127.0.0.1 the image trusts everybody, so the password would prove nothing.
+    connection = psycopg2.connect(
+        host=container.address,
+        port=service.port or 5432,
+        user=container.environment.get("POSTGRES_USER", "postgres"),
+        password=container.environment.get("POSTGRES_PASSWORD", ""),
+        dbname=container.environment.get("POSTGRES_DB") or container.environment.get("POSTGRES_USER", "postgres"),
+        connect_timeout=max(2, int(context.timeout)),
+        options=f"-c statement_timeout={int(context.timeout * 1000)}",
+    )
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'),"
+                " current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity)"
+            )
+            recovery, read_only, left = cursor.fetchone()
+    finally:
+        connection.close()
+    seconds = time.monotonic() - started
+    writable = not recovery and read_only == "off"
+    return [
+        judge(
+            f"{service.name}: login and writable",
+            writable,
+            "login with the application's password, writable, not in recovery",
+            f"login, {'writable' if writable else 'read-only'}{', in recovery' if recovery else ''}",
+            "Look for a standby or default_transaction_read_only in the database's settings.",
+            seconds,
+        ),
+        judge(
+            f"{service.name}: connections left",
+            left >= 5,
+            "at least 5",
+            str(left),
+            "Look at pg_stat_activity for sessions that do not end, or raise max_connections.",
+            seconds,
+        ),
+    ]
+
+
+def _redis(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
+    import redis
+
+    container = containers[0]
+    started = time.monotonic()
+    client = redis.Redis(
+        host=container.address,
+        port=service.port or 6379,
+        password=context.environment.get("REDIS_PASSWORD") or None,
+        socket_timeout=context.timeout,
+        socket_connect_timeout=context.timeout,
+    )
+    # PING still answers PONG when Redis refuses writes: only a value that came back is evidence.
+    key, token = f"residency.scheduler:probe:{uuid.uuid4().hex}", uuid.uuid4().hex
+    try:
+        client.set(key, token, ex=60)
+        value = client.get(key)
+        client.delete(key)
+    finally:
+        client.close()
+    return [
+        judge(
+            f"{service.name}: write and read",
+            value == token.encode(),
+            "the value that was written",
+            "the value that was written" if value == token.encode() else repr(value)[:80],
+            f"Read the log: docker compose logs {service.name}.",
+            time.monotonic() - started,
+        )
+    ]
+
+
+def _http(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
+    checks: list[Check] = []
+    for container in containers:
+        endpoint = http_probe.Endpoint(
+            name=container.name,
+            url=f"http://{container.address}:{service.port or 80}{service.path}",
+            # 429 is an answer of a service that is up and guards itself.
+            status=(200, 204, 301, 302, 303, 307, 308, 401, 403, 429),
+            timeout=context.timeout,
+        )
+        checks += http_probe.probe(endpoint)[0]
+    return checks
+
+
+def _proxy(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
+    published = {entry.container_port: entry for entry in containers[0].published}
+    port = service.port or (443 if 443 in published else 80)
+    if port not in published:
+        return [
+            judge(
+                f"{service.name}: public port",
+                False,
+                f"port {port} of the container published on the host",
+                f"published: {', '.join(str(number) for number in sorted(published)) or 'none'}",
+                f"Publish the port in the compose file, or set port in scheduler_services for {service.name}.",
+            )
+        ]
+    scheme = "https" if port == 443 else "http"
+    endpoint = http_probe.Endpoint(
+        name=service.name,
+        url=f"{scheme}://{context.domain}{service.path}",
+        status=(200, 204, 301, 302, 303, 307, 308, 401, 403, 429),
+        timeout=context.timeout,
+        connect_to=f"127.0.0.1:{published[port].port}",
+        # Startup asks whether the proxy reaches the services; the certificate has checks of its own in verification.
+        validate_certs=False,
+    )
+    return http_probe.probe(endpoint)[0]
+
+
+def _celery_worker(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
+    started = time.monotonic()
+    answer = ask_celery(containers[0].name, context.celery_app, context, canary=False)
+    nodes = list(answer["nodes"])
+    return [
+        judge(
+            f"{service.name}: workers that answer",
+            len(nodes) >= len(containers),
+            f"{len(containers)} (one for each running container)",
+            f"{len(nodes)}: {', '.join(nodes) or 'none'}",
+            f"Read the log: docker compose logs {service.name}.",
+            time.monotonic() - started,
+        )
+    ]
+
+
+def ask_celery(container: str, app: str, context: ProbeContext, *, canary: bool) -> dict[str, object]:
+    """Return what the script ``celery_script`` finds out inside *container*."""
+    return app_script.run(
+        ["docker", "exec", "--interactive", container, "python", "-"],
+        celery_script,
+        {"app": app, "timeout": context.timeout, "canary": canary},
+        context.runner,
+        what=f"Asking the Celery application {app} failed",
+        remedy="Look at scheduler_celery_app and at the worker's log.",
+        secrets=context.secrets,
+        timeout=context.timeout * 6 + 20,
+    )
+
+
+def _celery_beat(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
+    started = time.monotonic()
+    beats = [
+        process
+        for container in containers
+        for process in read_processes(container.name, context.runner)
+        if " beat" in process.command and not process.command.startswith(("sh ", "/bin/sh "))
+    ]
+    stopped = [process for process in beats if process.state.startswith(("T", "Z", "D"))]
+    found = f"{len(beats)} running" + (f", {len(stopped)} of them stopped ({stopped[0].state})" if stopped else "")
+    return [
+        judge(
+            f"{service.name}: scheduler process",
+            len(beats) == 1 and not stopped,
+            "exactly one, not stopped",
+            found,
+            f"Restart it: docker compose restart {service.name}.",
+            time.monotonic() - started,
+        )
+    ]
+
+
+PROBES: Mapping[str, Probe] = {
+    "postgres": _postgres,
+    "redis": _redis,
+    "http": _http,
+    "proxy": _proxy,
+    "celery_worker": _celery_worker,
+    "celery_beat": _celery_beat,
+}

@@ -1,0 +1,228 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Looks at the whole stack in one call."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stack_health
+short_description: Prove that the services of a compose project run and answer
+version_added: 0.1.0
+description:
+  - Looks at all services at once, and at each by its own protocol - container state and Docker health, restarts, running image
+    against the wanted one; then a login to PostgreSQL by network with the application's password, a value written to Redis and
+    read back, HTTP from inside and through the published port, and an answer of each Celery worker.
+  - With O(wait) it waits until all are healthy. It gives up early when a service cannot come up any more (it exited, or
+    restarts again and again), and returns the state reached and the last lines of the log in every case.
+author:
+  - Residency Scheduler operations team (@residency-scheduler)
+requirements:
+  - Docker with the Compose plugin 2.0 or newer
+  - psycopg2 (for services of kind postgres)
+  - redis (for services of kind redis)
+extends_documentation_fragment:
+  - residency.scheduler.compose
+  - residency.scheduler.compose.stack
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing at any time.
+  diff_mode:
+    support: none
+    description: Changes nothing at any time.
+  idempotent:
+    support: full
+    description: Changes nothing at any time. The value that proves Redis writable is deleted at once.
+options:
+  only:
+    description: Look at these services only; all when empty.
+    type: list
+    elements: str
+    default: []
+  domain:
+    description: Public name of the application, sent as Host and SNI through the proxy.
+    type: str
+    default: localhost
+  celery_app:
+    description: The Celery application, as for C(celery -A).
+    type: str
+    default: app.core.celery_app
+  wait:
+    description:
+      - Seconds to wait at most until all are healthy; V(0) looks once. Where a container's own health check may take longer
+        (start period + retries x (interval + timeout)), that time counts.
+    type: int
+    default: 0
+  hold:
+    description: Seconds for which everything has to stay healthy before it counts.
+    type: int
+    default: 0
+  probe_timeout:
+    description: Seconds that one probe may take.
+    type: int
+    default: 5
+"""
+
+EXAMPLES = r"""
+- name: Look at the whole stack once
+  residency.scheduler.stack_health:
+    project:
+      name: residency-scheduler
+      directory: /opt/residency-scheduler
+      files: [docker-compose.yml, docker-compose.prod.yml]
+      env_file: .env
+    services: "{{ scheduler_services }}"
+
+- name: Wait until the database answers, at most one minute
+  residency.scheduler.stack_health:
+    project: "{{ scheduler_compose }}"
+    services: "{{ scheduler_services }}"
+    only: [db]
+    wait: 60
+"""
+
+RETURN = r"""
+services:
+  description: The verdict on each service, in start order.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - service: db
+      status: healthy
+      checks:
+        - {subject: "db: containers", verdict: pass, expected: 1 running, found: "residency-scheduler-db running", seconds: 0.0, remedy: ""}
+      containers:
+        - name: residency-scheduler-db
+          state: running
+          health: healthy
+          restarts: 0
+          exit_code: 0
+          oom_killed: false
+          started: "2025-12-22T02:00:00+00:00"
+          image_id: sha256:0d4b6f5f6c5e
+checks:
+  description: All checks of all services as one list, each with what was expected and found.
+  returned: always
+  type: list
+  elements: dict
+seconds:
+  description: How long it took, in seconds.
+  returned: always
+  type: float
+  sample: 2.3
+logs:
+  description: Last lines logged by the containers of each service that is not healthy, without secrets.
+  returned: failure
+  type: dict
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.residency.scheduler.plugins.module_utils.check import summary
+from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
+from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project, read_config
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers, read_images, read_log
+from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock, SystemClock, Verdict, Wanted, watch
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
+from ansible_collections.residency.scheduler.plugins.module_utils.service_probe import ProbeContext, probe_service
+from ansible_collections.residency.scheduler.plugins.module_utils.stack import SERVICES_SPEC, StackService, parse_services
+
+
+def run(parameters: dict[str, Any], runner: Runner, clock: Clock) -> dict[str, Any]:
+    """Look at the stack (or wait for it) and return the verdicts; anything less than healthy is a Problem."""
+    project = Project.from_parameters(parameters["project"])
+    wanted = _wanted(project, parse_services(parameters["services"]), parameters["only"], runner)
+    context = ProbeContext(
+        runner=runner,
+        environment=project.environment(),
+        secrets=project.secrets(),
+        domain=parameters["domain"],
+        celery_app=parameters["celery_app"],
+        timeout=parameters["probe_timeout"],
+    )
+    verdicts, seconds = watch(
+        wanted,
+        lambda: read_containers(project.name, runner),
+        lambda service, containers: probe_service(service, containers, context),
+        clock,
+        wait=parameters["wait"],
+        hold=parameters["hold"],
+    )
+    checks = [check for verdict in verdicts for check in verdict.checks]
+    result = {
+        "changed": False,
+        "services": [verdict.to_dict() for verdict in verdicts],
+        "checks": [check.to_dict() for check in checks],
+        "seconds": round(seconds, 3),
+    }
+    sick = [verdict for verdict in verdicts if verdict.status != "healthy"]
+    if sick:
+        raise _problem(sick, summary(checks), seconds, result, _logs(sick, context))
+    return result
+
+
+def _wanted(project: Project, services: list[StackService], only: list[str], runner: Runner) -> list[Wanted]:
+    config = read_config(project, runner)
+    missing = [service.name for service in services if service.name not in config.services and not service.optional]
+    unknown = [name for name in only if name not in {service.name for service in services}]
+    if missing or unknown:
+        raise Problem(
+            "Reading scheduler_services failed",
+            f"{', '.join(missing or unknown)} is not a service of {'the compose files' if missing else 'this list'}",
+            f"Known are: {', '.join(config.services)}.",
+        )
+    images = read_images([service.image for service in config.services.values()], runner)
+    return [
+        Wanted(service, config.services[service.name].replicas, images.ids.get(config.services[service.name].image))
+        for service in services
+        if service.name in config.services and (not only or service.name in only)
+    ]
+
+
+def _logs(sick: list[Verdict], context: ProbeContext) -> dict[str, list[str]]:
+    return {
+        verdict.service: [
+            line for container in verdict.containers for line in read_log(container.name, context.runner, context.secrets)
+        ]
+        for verdict in sick
+    }
+
+
+def _problem(sick: list[Verdict], lines: str, seconds: float, result: dict[str, Any], logs: dict[str, list[str]]) -> Problem:
+    names = ", ".join(verdict.service for verdict in sick)
+    tail = "\n".join(line for log in logs.values() for line in log[-10:])
+    return Problem(
+        "The stack is not healthy",
+        f"after {seconds:.0f} s {names} {'is' if len(sick) == 1 else 'are'} not:\n{lines}\n",
+        f"Last lines of the log:\n{tail}" if tail else "There is no log.",
+        logs=logs,
+        **{key: value for key, value in result.items() if key != "changed"},
+    )
+
+
+def main() -> None:
+    """Wire parameters, adapters and result together."""
+    module = AnsibleModule(
+        argument_spec={
+            "project": PROJECT_SPEC,
+            "services": SERVICES_SPEC,
+            "only": {"type": "list", "elements": "str", "default": []},
+            "domain": {"type": "str", "default": "localhost"},
+            "celery_app": {"type": "str", "default": "app.core.celery_app"},
+            "wait": {"type": "int", "default": 0},
+            "hold": {"type": "int", "default": 0},
+            "probe_timeout": {"type": "int", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, lambda: run(module.params, SubprocessRunner(), SystemClock()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compares the running stack with the wanted one."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: stack_plan
+short_description: Tell which services have to be created, replaced or reloaded, and why
+version_added: 0.1.0
+description:
+  - Compares the running containers of a compose project with the wanted configuration - image id, configuration hash, number
+    of replicas - and returns the services that differ, in start order, each with the reason.
+  - A proxy that runs since before a service behind it has to be reloaded; nginx resolves the addresses of its upstreams once,
+    and answers 502 from the old one afterwards.
+  - Nothing is remembered between runs; the plan is derived from what runs, so a run that was cut is finished by the next one.
+author:
+  - Residency Scheduler operations team (@residency-scheduler)
+requirements:
+  - Docker with the Compose plugin 2.0 or newer
+extends_documentation_fragment:
+  - residency.scheduler.compose
+  - residency.scheduler.compose.stack
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing at any time.
+  diff_mode:
+    support: full
+    description: Shows the running and the wanted image and state of each service that differs.
+  idempotent:
+    support: full
+    description: Changes nothing at any time.
+"""
+
+EXAMPLES = r"""
+- name: Compare the running stack with the wanted one
+  residency.scheduler.stack_plan:
+    project: "{{ scheduler_compose }}"
+    services: "{{ scheduler_services }}"
+  register: plan
+
+- name: Show what differs
+  ansible.builtin.debug:
+    msg: "{{ plan.actions }}"
+"""
+
+RETURN = r"""
+actions:
+  description: What has to be done, in start order; empty when the running stack is the wanted one.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - {service: backend, action: replace, reason: "image 1f0c2a9b7d11 runs, 83bb51e0a1ce is wanted"}
+    - {service: nginx, action: reload, reason: "it resolved backend before that was replaced"}
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
+from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project, read_config, read_hashes
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers, read_images, read_processes
+from ansible_collections.residency.scheduler.plugins.module_utils.plan import Running, WantedService, decide
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
+from ansible_collections.residency.scheduler.plugins.module_utils.stack import SERVICES_SPEC, StackService, parse_services
+
+
+def run(parameters: dict[str, Any], runner: Runner) -> dict[str, Any]:
+    """Read both sides, decide, and return the actions with a diff."""
+    project = Project.from_parameters(parameters["project"])
+    services = parse_services(parameters["services"])
+    wanted = _wanted(project, services, runner)
+    running = _running(project, services, runner)
+    actions = decide(wanted, running)
+    return {
+        "changed": False,
+        "actions": [action.to_dict() for action in actions],
+        "diff": {
+            "before": "".join(f"{action.service}: {action.before}\n" for action in actions),
+            "after": "".join(f"{action.service}: {action.after}\n" for action in actions),
+        },
+    }
+
+
+def _wanted(project: Project, services: list[StackService], runner: Runner) -> list[WantedService]:
+    config = read_config(project, runner)
+    hashes = read_hashes(project, runner)
+    images = read_images([service.image for service in config.services.values()], runner)
+    listed = [service.name for service in services]
+    # A service of the compose files that nobody listed starts after all others.
+    order = [name for name in listed if name in config.services] + [name for name in config.services if name not in listed]
+    kinds = {service.name: service.kind for service in services}
+    return [
+        WantedService(
+            name=name,
+            kind=kinds.get(name, "container"),
+            replicas=config.services[name].replicas,
+            image=config.services[name].image,
+            image_id=images.ids.get(config.services[name].image),
+            config_hash=hashes.get(name, ""),
+        )
+        for name in order
+    ]
+
+
+def _running(project: Project, services: list[StackService], runner: Runner) -> list[Running]:
+    proxies = {service.name for service in services if service.kind == "proxy"}
+    found = []
+    for container in read_containers(project.name, runner):
+        age = None
+        if container.service in proxies and container.state == "running":
+            # The workers are as old as the last reload, the master as the container.
+            workers = [process.age for process in read_processes(container.name, runner) if "worker process" in process.command]
+            age = max(workers, default=None)
+        found.append(Running.from_container(container, oldest_worker_age=age))
+    return found
+
+
+def main() -> None:
+    """Wire parameters, adapters and result together."""
+    module = AnsibleModule(
+        argument_spec={"project": PROJECT_SPEC, "services": SERVICES_SPEC},
+        supports_check_mode=True,
+    )
+    finish(module, lambda: run(module.params, SubprocessRunner()))
+
+
+if __name__ == "__main__":
+    main()
