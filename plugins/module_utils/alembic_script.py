@@ -44,7 +44,7 @@ def _state(config: Any, script: Any) -> dict[str, Any]:
 
     current: list[str] = []
 
-    def look(revision: Any, context: Any) -> list[Any]:
+    def look(_revision: Any, context: Any) -> list[Any]:
         current.extend(context.get_current_heads())
         return []
 

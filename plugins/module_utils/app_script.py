@@ -11,8 +11,9 @@ answer is the one line that starts with the marker; all else that the applicatio
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import Any, Mapping, Sequence
+from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, Runner, redact, require
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem

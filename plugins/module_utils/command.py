@@ -10,8 +10,9 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, Sequence
+from typing import Protocol
 
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Mapping
+from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import dotenv
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, require

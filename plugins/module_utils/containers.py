@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, redact, require
 
@@ -131,7 +132,7 @@ def parse_time(text: str) -> datetime:
     """Parse Docker's RFC 3339 time with nanoseconds; an empty or zero one becomes the year 1."""
     match = re.match(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d{1,6})?\d*(Z|[+-]\d\d:\d\d)$", text)
     if match is None:
-        return datetime.min.replace(tzinfo=timezone.utc)
+        return datetime.min.replace(tzinfo=UTC)
     return datetime.fromisoformat(match.group(1) + (match.group(2) or "") + match.group(3).replace("Z", "+00:00"))
 
 

@@ -11,7 +11,7 @@ Single quotes are the one form that Compose takes literally (measured with Compo
 from __future__ import annotations
 
 import re
-from typing import Mapping
+from collections.abc import Mapping
 from urllib.parse import quote
 
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")

@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Callable, Mapping, Protocol, Sequence
+from typing import Any, Protocol
 
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, failed, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container

@@ -12,9 +12,10 @@ import re
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timedelta, timezone
-from typing import Callable, Sequence
+from datetime import UTC, datetime, timedelta
 
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container
 
@@ -44,7 +44,7 @@ class Running:
         cls, container: Container, *, oldest_worker_age: float | None, now: Callable[[], datetime] | None = None
     ) -> Running:
         """Build it from Docker's facts and the age in seconds of a proxy's oldest worker process."""
-        moment = now() if now else datetime.now(timezone.utc)
+        moment = now() if now else datetime.now(UTC)
         loaded = container.started if oldest_worker_age is None else moment - timedelta(seconds=oldest_worker_age)
         return cls(container.service, container.state, container.image_id, container.config_hash, container.started, loaded)
 
@@ -108,7 +108,7 @@ def _reload(
 ) -> Action | None:
     upstreams = {service.name for service in wanted if service.kind in UPSTREAM_KINDS}
     moved = [action.service for action in actions if action.service in upstreams]
-    loaded = min((container.loaded for container in mine), default=datetime.max.replace(tzinfo=timezone.utc))
+    loaded = min((container.loaded for container in mine), default=datetime.max.replace(tzinfo=UTC))
     # ps(1) counts whole seconds: an upstream that started in the same second as the proxy counts as older.
     newer = {item.service for item in running if item.service in upstreams and item.started > loaded + timedelta(seconds=1)}
     names = sorted({*moved, *newer})

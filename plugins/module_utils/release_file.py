@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import re
-from typing import Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Service
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Callable, Mapping
+from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import app_script, celery_script, http_probe
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
@@ -81,7 +82,7 @@ def _postgres(service: StackService, containers: list[Container], context: Probe
                 "SELECT pg_is_in_recovery(), current_setting('transaction_read_only'),"
                 " current_setting('max_connections')::int - (SELECT count(*) FROM pg_stat_activity)"
             )
-            recovery, read_only, left = cursor.fetchone()
+            recovery, read_only, left = cursor.fetchone() or (True, "on", 0)
     finally:
         connection.close()
     seconds = time.monotonic() - started
@@ -180,7 +181,9 @@ def _proxy(service: StackService, containers: list[Container], context: ProbeCon
 
 def _celery_worker(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
     started = time.monotonic()
-    answer = ask_celery(containers[0].name, context.celery_app, context, canary=False)
+    answer = ask_celery(
+        containers[0].name, context.celery_app, context.runner, context.secrets, timeout=context.timeout, canary=False
+    )
     nodes = list(answer["nodes"])
     return [
         judge(
@@ -194,17 +197,19 @@ def _celery_worker(service: StackService, containers: list[Container], context: 
     ]
 
 
-def ask_celery(container: str, app: str, context: ProbeContext, *, canary: bool) -> dict[str, object]:
+def ask_celery(
+    container: str, app: str, runner: Runner, secrets: tuple[str, ...], *, timeout: float, canary: bool
+) -> dict[str, Any]:
     """Return what the script ``celery_script`` finds out inside *container*."""
     return app_script.run(
         ["docker", "exec", "--interactive", container, "python", "-"],
         celery_script,
-        {"app": app, "timeout": context.timeout, "canary": canary},
-        context.runner,
+        {"app": app, "timeout": timeout, "canary": canary},
+        runner,
         what=f"Asking the Celery application {app} failed",
         remedy="Look at scheduler_celery_app and at the worker's log.",
-        secrets=context.secrets,
-        timeout=context.timeout * 6 + 20,
+        secrets=secrets,
+        timeout=timeout * 6 + 20,
     )
 
 

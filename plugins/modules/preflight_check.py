@@ -1,0 +1,267 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Finds every reason not to deploy, before anything is touched."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: preflight_check
+short_description: Find every reason not to deploy, before anything is touched
+version_added: 0.1.0
+description:
+  - Checks the inventory's variables and secrets, what the repository answered, and the host - system, size, Docker, git.
+  - Fails with B(all) findings at once; each names the variable or fact, what was found, what is wanted, and the remedy. A secret's
+    value is never in one.
+  - Tells on success what the host has already, so that later roles know what a check mode can look at.
+author:
+  - Residency Scheduler operations team (@residency-scheduler)
+attributes:
+  check_mode:
+    support: full
+    description: Changes nothing at any time.
+  diff_mode:
+    support: none
+    description: There is nothing to compare.
+  idempotent:
+    support: full
+    description: Changes nothing at any time.
+options:
+  inputs:
+    description:
+      - The stack-wide variables by name, with their raw values; null for one that is not defined.
+      - C(scheduler_repo), C(scheduler_version), C(scheduler_domain), C(scheduler_home), C(scheduler_project),
+        C(scheduler_compose_files), C(scheduler_state_dir), C(scheduler_data_dir), C(scheduler_backup_dir),
+        C(scheduler_backup_retention_days), C(scheduler_celery_app) and C(scheduler_services) have to be there, C(scheduler_env) may.
+    type: dict
+    required: true
+  secrets:
+    description: The variable C(scheduler_secrets), raw.
+    type: raw
+    required: true
+  required_secrets:
+    description: Names of the secrets that have to be there, long and random.
+    type: list
+    elements: str
+    default: [DB_PASSWORD, SECRET_KEY, REDIS_PASSWORD]
+  repository:
+    description: The result of M(residency.scheduler.repository_info); null if the repository was not asked.
+    type: raw
+  minimum:
+    description: What the host has to have at least.
+    type: dict
+    suboptions:
+      cpus:
+        description: Number of CPUs.
+        type: int
+        default: 2
+      memory_mb:
+        description: Memory in MB; 10 % less is accepted, since a machine of 4096 MB shows less to its system.
+        type: int
+        default: 4096
+      disk_gb:
+        description: Free space in GB for each of C(scheduler_state_dir), C(scheduler_home) and C(/var/lib/docker).
+        type: float
+        default: 20
+      docker:
+        description: Version of Docker Engine, where one is installed.
+        type: str
+        default: "20.10"
+      compose:
+        description: Version of the Compose plugin, where one is installed. 2.18 introduced C(!reset).
+        type: str
+        default: "2.18"
+  supported:
+    description: Systems that are supported.
+    type: list
+    elements: dict
+    default:
+      - {id: debian, versions: ["12", "13"]}
+      - {id: ubuntu, versions: ["22.04", "24.04"]}
+    suboptions:
+      id:
+        description: The system's C(ID) in C(/etc/os-release).
+        type: str
+        required: true
+      versions:
+        description: Its C(VERSION_ID)s.
+        type: list
+        elements: str
+        required: true
+"""
+
+EXAMPLES = r"""
+- name: Find every reason not to deploy
+  residency.scheduler.preflight_check:
+    inputs:
+      scheduler_repo: "{{ scheduler_repo | default(none) }}"
+      scheduler_version: "{{ scheduler_version | default(none) }}"
+      scheduler_domain: "{{ scheduler_domain | default(none) }}"
+      scheduler_home: "{{ scheduler_home }}"
+      scheduler_project: "{{ scheduler_project }}"
+      scheduler_compose_files: "{{ scheduler_compose_files }}"
+      scheduler_state_dir: "{{ scheduler_state_dir }}"
+      scheduler_data_dir: "{{ scheduler_data_dir }}"
+      scheduler_backup_dir: "{{ scheduler_backup_dir }}"
+      scheduler_backup_retention_days: "{{ scheduler_backup_retention_days }}"
+      scheduler_celery_app: "{{ scheduler_celery_app }}"
+      scheduler_services: "{{ scheduler_services }}"
+      scheduler_env: "{{ scheduler_env }}"
+    secrets: "{{ scheduler_secrets | default(none) }}"
+    repository: "{{ repository }}"
+
+- name: Check a small demonstration server
+  residency.scheduler.preflight_check:
+    inputs: "{{ inputs }}"
+    secrets: "{{ scheduler_secrets }}"
+    minimum:
+      cpus: 1
+      memory_mb: 2048
+      disk_gb: 8
+  register: preflight_result
+"""
+
+RETURN = r"""
+findings:
+  description: The reasons not to deploy.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - subject: scheduler_backup_retention_days
+      found: '"30 days"'
+      wanted: a whole number of days, 1 or more
+      remedy: "Set scheduler_backup_retention_days: 30 (a number, without quotes and unit)."
+host:
+  description: What the host is and has.
+  returned: always
+  type: dict
+  contains:
+    os:
+      description: The system's C(ID) in C(/etc/os-release).
+      type: str
+      sample: debian
+    os_version:
+      description: The system's C(VERSION_ID).
+      type: str
+      sample: "12"
+    cpus:
+      description: Number of CPUs.
+      type: int
+      sample: 4
+    memory_mb:
+      description: Memory in MB (1024 x 1024 bytes).
+      type: int
+      sample: 7941
+    disk_gb:
+      description: The least free space of the folders that a deployment fills, in GB (10^9 bytes).
+      type: float
+      sample: 61.3
+    docker:
+      description: Version of the Docker Engine that answers; empty if none does.
+      type: str
+      sample: 26.1.5
+    compose:
+      description: Version of the Compose plugin; empty if there is none.
+      type: str
+      sample: 2.26.1-4
+    git:
+      description: Whether git is installed.
+      type: bool
+      sample: true
+    python_apt:
+      description: Whether this interpreter has python3-apt.
+      type: bool
+      sample: true
+    checkout:
+      description: Whether all compose files are in C(scheduler_home).
+      type: bool
+      sample: true
+    ready_for_apt:
+      description: Whether a check mode can ask apt - python3-apt is there, and so are package lists.
+      type: bool
+      sample: true
+    ready_for_stack:
+      description: Whether a check mode can ask Compose - Docker, Compose, git and the checkout are there.
+      type: bool
+      sample: true
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
+from ansible_collections.residency.scheduler.plugins.module_utils.finding import Findings
+from ansible_collections.residency.scheduler.plugins.module_utils.preflight import (
+    Inputs,
+    Limits,
+    RealSystem,
+    System,
+    decide,
+    read_host,
+)
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
+
+MINIMUM_SPEC: dict[str, Any] = {
+    "cpus": {"type": "int", "default": 2},
+    "memory_mb": {"type": "int", "default": 4096},
+    "disk_gb": {"type": "float", "default": 20},
+    "docker": {"type": "str", "default": "20.10"},
+    "compose": {"type": "str", "default": "2.18"},
+}
+SUPPORTED_SPEC: dict[str, Any] = {
+    "id": {"type": "str", "required": True},
+    "versions": {"type": "list", "elements": "str", "required": True},
+}
+
+
+def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str, Any]:
+    """Read the host, decide, and return what it has, or raise all findings."""
+    repository = parameters["repository"]
+    inputs = Inputs(
+        variables=parameters["inputs"],
+        secrets=parameters["secrets"],
+        required_secrets=tuple(parameters["required_secrets"]),
+        repository=repository if isinstance(repository, dict) else None,
+    )
+    limits = Limits.from_parameters(parameters["minimum"], parameters["supported"])
+    host = read_host(inputs.variables, system, runner)
+    findings = decide(inputs, host, limits)
+    if findings:
+        raise Findings(findings, host=host.to_dict())
+    return {"changed": False, "findings": [], "host": host.to_dict()}
+
+
+def main() -> None:
+    """Wire parameters, adapters and result together."""
+    module = AnsibleModule(
+        argument_spec={
+            "inputs": {"type": "dict", "required": True},
+            "secrets": {"type": "raw", "required": True, "no_log": True},
+            "required_secrets": {
+                "type": "list",
+                "elements": "str",
+                "default": ["DB_PASSWORD", "SECRET_KEY", "REDIS_PASSWORD"],
+                "no_log": False,
+            },
+            "repository": {"type": "raw"},
+            "minimum": {"type": "dict", "options": MINIMUM_SPEC, "apply_defaults": True},
+            "supported": {
+                "type": "list",
+                "elements": "dict",
+                "options": SUPPORTED_SPEC,
+                "default": [{"id": "debian", "versions": ["12", "13"]}, {"id": "ubuntu", "versions": ["22.04", "24.04"]}],
+            },
+        },
+        supports_check_mode=True,
+    )
+    # A text of a few letters is refused as a secret anyway; to blot it out of every word would leave no readable message.
+    module.no_log_values = {value for value in module.no_log_values if len(value) >= 8}
+    finish(module, lambda: run(module.params, RealSystem(), SubprocessRunner()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,50 @@
+"""Has every module and role documentation, and are the modules those of the action group?"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import yaml
+from steps import ROOT, environment
+
+COLLECTION = "residency.scheduler"
+
+
+def documented(kind: str, names: list[str]) -> tuple[set[str], str]:
+    """Return the names that ansible-doc has documentation for, and what it complained about."""
+    if not names:
+        return set(), ""
+    words = [f"{COLLECTION}.{name}" for name in names]
+    answer = subprocess.run(
+        ["ansible-doc", "--type", kind, "--json", *words], cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+    try:
+        found = json.loads(answer.stdout or "{}")
+    except ValueError:
+        return set(), answer.stderr.strip() or answer.stdout[:500]
+    described = {name for name, entry in found.items() if entry.get("doc") or entry.get("entry_points")}
+    return {name.removeprefix(f"{COLLECTION}.") for name in described}, answer.stderr.strip()
+
+
+def main() -> int:
+    """Print each finding; 1 if there is any."""
+    modules = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
+    roles = sorted(path.name for path in (ROOT / "roles").iterdir() if path.is_dir())
+    findings = []
+    for kind, names in (("module", modules), ("role", roles)):
+        found, complaints = documented(kind, names)
+        findings += [f"{kind} {name} has no documentation that ansible-doc can read" for name in names if name not in found]
+        findings += [complaints] if complaints else []
+    runtime = yaml.safe_load((ROOT / "meta" / "runtime.yml").read_text(encoding="utf-8"))
+    group = runtime["action_groups"]["scheduler"]
+    findings += [f"meta/runtime.yml: the action group lacks {name}" for name in modules if name not in group]
+    findings += [f"meta/runtime.yml: the action group lists {name}, which is no module" for name in group if name not in modules]
+    findings += [] if group == sorted(group) else ["meta/runtime.yml: the action group is not sorted"]
+    print("\n".join(findings) or f"{len(modules)} modules and {len(roles)} roles are documented")
+    return 1 if findings else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
