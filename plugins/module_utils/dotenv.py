@@ -16,6 +16,8 @@ from urllib.parse import quote
 
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
+_SINGLE_QUOTED = re.compile(r"^'((?:[^'\\]|\\.)*)'\s*(?:#.*)?$", re.DOTALL)
+_DOUBLE_QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"\s*(?:#.*)?$')
 _SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|_KEY$|CREDENTIAL|WEBHOOK|DSN", re.IGNORECASE)
 _CREDENTIAL_URL = re.compile(r"^[a-z][a-z0-9+.-]*://[^/\s@]*:([^/\s@]+)@", re.IGNORECASE)
 _PLACEHOLDER = re.compile(
@@ -35,21 +37,17 @@ def parse(text: str) -> dict[str, str]:
             continue
         name, value = match.groups()
         if value[:1] == "'":
-            while not _closed(value):
+            while not (quoted := _SINGLE_QUOTED.search(value)):
                 following = next(lines, None)
                 if following is None:
                     break
                 value = f"{value}\n{following}"
-            values[name] = value.rstrip()[1:-1].replace("\\'", "'")
-        elif value[:1] == '"' and value[-1:] == '"' and len(value) > 1:
-            values[name] = value[1:-1]
+            values[name] = (quoted.group(1) if quoted else value[1:]).replace("\\'", "'")
+        elif quoted := _DOUBLE_QUOTED.search(value):
+            values[name] = quoted.group(1)
         else:
             values[name] = re.sub(r"\s+#.*$", "", value)
     return values
-
-
-def _closed(value: str) -> bool:
-    return re.search(r"^'(?:[^'\\]|\\.)*'\s*(?:#.*)?$", value, re.DOTALL) is not None
 
 
 def render(values: Mapping[str, str]) -> str:

@@ -30,7 +30,7 @@ _SYSTEM_FOLDERS = frozenset(
     f"/{name}" for name in ("bin", "boot", "dev", "etc", "home", "lib", "lib64", "mnt", "opt", "proc", "root", "run", "sbin", "srv")
 ) | {"/sys", "/tmp", "/usr", "/usr/local", "/var", "/var/lib"}
 #: Folders that must outlive a checkout.
-_OUTSIDE_HOME = ("scheduler_state_dir", "scheduler_data_dir", "scheduler_backup_dir")
+_OUTSIDE_HOME = ("scheduler_state_dir", "scheduler_data_dir", "scheduler_backup_dir", "scheduler_tls_dir")
 
 
 def check_variables(values: Mapping[str, Any], secret_names: frozenset[str]) -> list[Finding]:
@@ -171,10 +171,8 @@ def _setting_finding(name: str, key: object, value: object, secret_names: frozen
     subject = f"{name}.{key}"
     if key in secret_names or looks_secret(key, value):
         return Finding(subject, "a secret among the plain settings", f"it in scheduler_secrets.{key}", f"Move {key} to scheduler_secrets.")
-    if value is None or not isinstance(value, (str, int, float, bool)):
-        remedy = 'Write "" for an empty value, and a list as JSON in single quotes.'
-        return Finding(subject, kind(value), "a text, a number, true or false", remedy)
-    fault = dotenv_fault(str(value))
+    # A list or a mapping is written as JSON, in one line.
+    fault = dotenv_fault(value) if isinstance(value, str) else ""
     if fault:
         return Finding(subject, fault, "a text on one line", f"Take it out of {subject}.")
     if key == "DEBUG" and str(value).lower() not in ("false", "0"):
@@ -204,7 +202,7 @@ def _origins_finding(subject: str, value: object) -> Finding | None:
     wanted = "a JSON list of origins (scheme, name, port), without *"
     remedy = "Set CORS_ORIGINS: '[\"https://scheduler.example.com\"]'."
     try:
-        origins = json.loads(str(value))
+        origins = value if isinstance(value, list) else json.loads(str(value))
     except ValueError:
         return Finding(subject, f"{show(value)}, which is no JSON", wanted, remedy)
     if not isinstance(origins, list) or not origins:
@@ -228,7 +226,7 @@ def _inside_home(values: Mapping[str, Any], wrong: set[str]) -> list[Finding]:
             f"Move {name}: git cleans the checkout, and would delete it.",
         )
         for name in _OUTSIDE_HOME
-        if name not in wrong and f"{_normal(str(values[name]))}/".startswith(f"{home}/")
+        if name not in wrong and values.get(name) and f"{_normal(str(values[name]))}/".startswith(f"{home}/")
     ]
 
 
@@ -244,7 +242,11 @@ def _one(check: Callable[[object], Finding | None]) -> Callable[[str, object], l
     return rule
 
 
-#: The rule of each variable that has to be there.
+def _optional(rule: Callable[[str, object], list[Finding]]) -> Callable[[str, object], list[Finding]]:
+    return lambda name, value: [] if value is None else rule(name, value)
+
+
+#: The rule of each variable; all but the optional ones have to be there.
 RULES: dict[str, Callable[[str, object], list[Finding]]] = {
     "scheduler_repo": _one(check_repository),
     "scheduler_version": _one(check_version),
@@ -255,6 +257,7 @@ RULES: dict[str, Callable[[str, object], list[Finding]]] = {
     "scheduler_state_dir": check_folder,
     "scheduler_data_dir": check_folder,
     "scheduler_backup_dir": check_folder,
+    "scheduler_tls_dir": _optional(check_folder),
     "scheduler_backup_retention_days": check_retention,
     "scheduler_celery_app": _matching(_DOTTED, "a dotted Python name", "app.core.celery_app"),
     "scheduler_services": check_services,

@@ -35,7 +35,8 @@ options:
       - The stack-wide variables by name, with their raw values; null for one that is not defined.
       - C(scheduler_repo), C(scheduler_version), C(scheduler_domain), C(scheduler_home), C(scheduler_project),
         C(scheduler_compose_files), C(scheduler_state_dir), C(scheduler_data_dir), C(scheduler_backup_dir),
-        C(scheduler_backup_retention_days), C(scheduler_celery_app) and C(scheduler_services) have to be there, C(scheduler_env) may.
+        C(scheduler_backup_retention_days), C(scheduler_celery_app) and C(scheduler_services) have to be there,
+        C(scheduler_tls_dir) and C(scheduler_env) may.
     type: dict
     required: true
   secrets:
@@ -135,6 +136,16 @@ findings:
       found: '"30 days"'
       wanted: a whole number of days, 1 or more
       remedy: "Set scheduler_backup_retention_days: 30 (a number, without quotes and unit)."
+commit:
+  description: Full commit id of the version, as the repository gave it; empty if the repository was not asked.
+  returned: success
+  type: str
+  sample: 3f786850e387550fdab836ed7e6dc881de23001b
+commit:
+  description: The full commit that the repository gave for the version; empty if the repository was not asked.
+  returned: success
+  type: str
+  sample: 17462d5b0d192978fe46e4de5e5a70ea9256e54f
 host:
   description: What the host is and has.
   returned: always
@@ -218,6 +229,11 @@ SUPPORTED_SPEC: dict[str, Any] = {
 }
 
 
+#: A shorter text is refused as a secret, and is part of common words.
+_SHORTEST_BLOTTED = 8
+_HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
+
+
 def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str, Any]:
     """Read the host, decide, and return what it has, or raise all findings."""
     repository = parameters["repository"]
@@ -232,14 +248,25 @@ def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str,
     findings = decide(inputs, host, limits)
     if findings:
         raise Findings(findings, host=host.to_dict())
-    return {"changed": False, "findings": [], "host": host.to_dict()}
+    commit = str(repository.get("commit") or "") if isinstance(repository, dict) else ""
+    return {"changed": False, "findings": [], "host": host.to_dict(), "commit": commit}
+
+
+def texts(value: Any) -> list[str]:
+    """Return all texts in a value, however deep."""
+    if isinstance(value, dict):
+        return [text for part in value.values() for text in texts(part)]
+    if isinstance(value, list):
+        return [text for part in value for text in texts(part)]
+    return [value] if isinstance(value, str) else []
 
 
 def main() -> None:
     """Wire parameters, adapters and result together."""
     module = AnsibleModule(
         argument_spec={
-            "inputs": {"type": "dict", "required": True},
+            # A secret may have strayed into them.
+            "inputs": {"type": "dict", "required": True, "no_log": True},
             "secrets": {"type": "raw", "required": True, "no_log": True},
             "required_secrets": {
                 "type": "list",
@@ -258,9 +285,12 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    # A text of a few letters is refused as a secret anyway; to blot it out of every word would leave no readable message.
-    module.no_log_values = {value for value in module.no_log_values if len(value) >= 8}
-    finish(module, lambda: run(module.params, RealSystem(), SubprocessRunner()))
+    parameters = dict(module.params)
+    # By default Ansible blots each single value out of the message, "db" and "30" too, and nobody could read it. No finding holds
+    # a secret; the values that could be one are blotted out all the same, and the invocation that -vvv shows holds none.
+    module.no_log_values = {value for value in texts(parameters["secrets"]) if len(value) >= _SHORTEST_BLOTTED}
+    module.params.update(inputs=_HIDDEN, secrets=_HIDDEN)
+    finish(module, lambda: run(parameters, RealSystem(), SubprocessRunner()))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,108 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The .env format."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.residency.scheduler.plugins.module_utils import dotenv
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("A=1\n", {"A": "1"}),
+        ("A=\n", {"A": ""}),
+        ("export A=1\n", {"A": "1"}),
+        ("  A = 1  \n", {"A": "1"}),
+        ("# A=1\n\n  # B=2\nC=3", {"C": "3"}),
+        ("\ufeffA=1\n", {"A": "1"}),
+        ("A=one two # a comment\n", {"A": "one two"}),
+        ("A=one#two\n", {"A": "one#two"}),
+        ("A='one # two'\n", {"A": "one # two"}),
+        ("A='one' # two\n", {"A": "one"}),
+        ("A='$HOME ${B}'\n", {"A": "$HOME ${B}"}),
+        ("A='it\\'s'\n", {"A": "it's"}),
+        ("A='one\ntwo'\nB=3\n", {"A": "one\ntwo", "B": "3"}),
+        ('A="one two"\n', {"A": "one two"}),
+        ('A="one" # two\n', {"A": "one"}),
+        ("A='never closed\nB=2", {"A": "never closed\nB=2"}),
+        ('A="one # two"\n', {"A": "one # two"}),
+        ("A=1\nA=2\n", {"A": "2"}),
+        ("no assignment\n1A=2\n", {}),
+        ("A=a=b\n", {"A": "a=b"}),
+    ],
+)
+def test_parse(text: str, values: dict[str, str]) -> None:
+    assert dotenv.parse(text) == values
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "plain",
+        "",
+        " spaces around ",
+        "a # b",
+        "$word ${word} $$",
+        "it's",
+        "''",
+        '"double"',
+        "back\\slash",
+        "/+=@:%&?",
+        "one\ntwo",
+        "é€😀",
+        "#",
+        "{{ not_jinja }}",
+        '["http://localhost:3000"]',
+    ],
+)
+def test_a_rendered_value_is_read_back(value: str) -> None:
+    values = {"BEFORE": "1", "VALUE": value, "AFTER": "2"}
+    assert dotenv.parse(dotenv.render(values)) == values
+
+
+def test_render_keeps_the_order_and_quotes_everything() -> None:
+    text = dotenv.render({"B": "1", "A": "x'y"})
+    assert text.splitlines()[1:] == ["B='1'", "A='x\\'y'"]
+    assert text.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    ("values", "secrets"),
+    [
+        ({"DB_PASSWORD": "hunter22"}, {"hunter22"}),
+        ({"db_password": "hunter22"}, {"hunter22"}),
+        ({"SECRET_KEY": "a/b+c"}, {"a/b+c", "a%2Fb%2Bc"}),
+        ({"DATABASE_URL": "postgresql://scheduler:hunter22@db:5432/x"}, {"hunter22"}),
+        ({"REDIS_URL": "redis://:hunter22@redis:6379/0"}, {"hunter22"}),
+        ({"SLACK_WEBHOOK": "https://hooks.invalid/T0"}, {"https://hooks.invalid/T0", "https%3A%2F%2Fhooks.invalid%2FT0"}),
+        ({"SENTRY_DSN": "", "API_TOKEN": ""}, set()),
+        ({"LOG_LEVEL": "info", "PUBLIC_URL": "https://example.org/"}, set()),
+    ],
+)
+def test_secret_values(values: dict[str, str], secrets: set[str]) -> None:
+    assert set(dotenv.secret_values(values)) == secrets
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("your_password_here", True),
+        ("change-me", True),
+        ("CHANGEME", True),
+        ("replace_with_64_hex", True),
+        ("<password>", True),
+        ("xxxx", True),
+        ("secure_random_password", True),
+        ("todo", True),
+        ("generate_with_openssl", True),
+        ("f3a9c1", False),
+        ("", False),
+        ("todos-are-fine-9f2", False),
+    ],
+)
+def test_is_placeholder(value: str, expected: bool) -> None:
+    assert dotenv.is_placeholder(value) is expected

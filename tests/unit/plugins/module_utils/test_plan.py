@@ -1,0 +1,137 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What has to be done to the running stack."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container
+from ansible_collections.residency.scheduler.plugins.module_utils.plan import Running, WantedService, decide
+
+NOON = datetime(2025, 12, 22, 12, tzinfo=UTC)
+OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
+BACKEND = WantedService("backend", "http", 1, "app:v1", NEW, "hash")
+NGINX = WantedService("nginx", "proxy", 1, "nginx:1", NEW, "hash")
+DB = WantedService("db", "postgres", 1, "postgres:15", NEW, "hash")
+IS_BACKEND = Running("backend", "running", NEW, "hash", NOON, NOON)
+IS_NGINX = Running("nginx", "running", NEW, "hash", NOON, NOON)
+IS_DB = Running("db", "running", NEW, "hash", NOON, NOON)
+LATER = NOON + timedelta(minutes=5)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "running", "actions"),
+    [
+        pytest.param([], [], [], id="nothing"),
+        pytest.param([DB, BACKEND, NGINX], [IS_NGINX, IS_BACKEND, IS_DB], [], id="all as wanted"),
+        pytest.param([replace(BACKEND, replicas=0)], [], [], id="none wanted, none there"),
+        pytest.param([BACKEND], [], ["backend create: it does not exist"], id="absent"),
+        pytest.param(
+            [BACKEND],
+            [replace(IS_BACKEND, image_id=OLD)],
+            ["backend replace: image aaaaaaaaaaaa runs, bbbbbbbbbbbb is wanted"],
+            id="old image",
+        ),
+        pytest.param(
+            [replace(BACKEND, image_id=None)],
+            [IS_BACKEND],
+            ["backend replace: image bbbbbbbbbbbb runs, an image still to be built is wanted"],
+            id="image not built yet",
+        ),
+        pytest.param(
+            [replace(BACKEND, replicas=2)],
+            [IS_BACKEND, replace(IS_BACKEND, image_id=OLD)],
+            ["backend replace: image aaaaaaaaaaaa runs, bbbbbbbbbbbb is wanted"],
+            id="one of two has the old image",
+        ),
+        pytest.param(
+            [BACKEND], [replace(IS_BACKEND, config_hash="x")], ["backend replace: its configuration changed"], id="configuration"
+        ),
+        pytest.param([BACKEND], [replace(IS_BACKEND, state="exited")], ["backend start: 1 of its containers exited"], id="stopped"),
+        pytest.param([replace(BACKEND, replicas=2)], [IS_BACKEND], ["backend scale: 1 run, 2 are wanted"], id="too few"),
+        pytest.param([BACKEND], [IS_BACKEND, IS_BACKEND], ["backend scale: 2 run, 1 are wanted"], id="too many"),
+        pytest.param([replace(BACKEND, replicas=0)], [IS_BACKEND], ["backend scale: 1 run, 0 are wanted"], id="to none"),
+        pytest.param(
+            [BACKEND],
+            [IS_BACKEND, replace(IS_BACKEND, service="zoo"), replace(IS_BACKEND, service="old")],
+            ["old remove: it is no service of this release", "zoo remove: it is no service of this release"],
+            id="orphans",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [replace(IS_BACKEND, image_id=OLD), IS_NGINX],
+            [
+                "backend replace: image aaaaaaaaaaaa runs, bbbbbbbbbbbb is wanted",
+                "nginx reload: it resolved backend before that was replaced",
+            ],
+            id="the proxy follows its upstream",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [replace(IS_BACKEND, started=LATER), IS_NGINX],
+            ["nginx reload: it resolved backend before that was replaced"],
+            id="a cut run is finished",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [replace(IS_BACKEND, started=LATER), replace(IS_NGINX, loaded=LATER)],
+            [],
+            id="the proxy was reloaded since",
+        ),
+        pytest.param(
+            [BACKEND, NGINX], [replace(IS_BACKEND, started=NOON + timedelta(seconds=1)), IS_NGINX], [], id="the same second"
+        ),
+        pytest.param([DB, NGINX], [replace(IS_DB, started=LATER), IS_NGINX], [], id="a database is no upstream"),
+        pytest.param(
+            [BACKEND, NGINX],
+            [replace(IS_BACKEND, started=LATER), replace(IS_NGINX, config_hash="x")],
+            ["nginx replace: its configuration changed"],
+            id="a proxy that is replaced need not be reloaded",
+        ),
+    ],
+)
+def test_decide(wanted: list[WantedService], running: list[Running], actions: list[str]) -> None:
+    assert [f"{action.service} {action.action}: {action.reason}" for action in decide(wanted, running)] == actions
+
+
+def test_an_absent_proxy_is_created_only() -> None:
+    assert [action.action for action in decide([NGINX], [])] == ["create"]
+
+
+def test_a_proxy_that_nobody_wants_is_left_alone() -> None:
+    wanted = [BACKEND, replace(NGINX, replicas=0)]
+    assert [action.service for action in decide(wanted, [replace(IS_BACKEND, image_id=OLD)])] == ["backend"]
+
+
+def test_the_result_shows_no_more_than_service_action_reason() -> None:
+    (action,) = decide([BACKEND], [])
+    assert action.to_dict() == {"service": "backend", "action": "create", "reason": "it does not exist"}
+    assert (action.before, action.after) == ("absent", "1 x app:v1")
+
+
+@pytest.mark.parametrize(("age", "loaded"), [(None, NOON), (60.0, LATER - timedelta(seconds=60))])
+def test_running_from_container(age: float | None, loaded: datetime) -> None:
+    container = Container(
+        name="nginx-1",
+        service="nginx",
+        image_id=NEW,
+        state="running",
+        health="none",
+        restarts=0,
+        exit_code=0,
+        oom_killed=False,
+        started=NOON,
+        address="",
+        config_hash="hash",
+        environment={},
+        command=(),
+        published=(),
+        health_deadline=0.0,
+    )
+    running = Running.from_container(container, oldest_worker_age=age, now=lambda: LATER)
+    assert running == Running("nginx", "running", NEW, "hash", NOON, loaded)
