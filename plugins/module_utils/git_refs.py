@@ -165,7 +165,8 @@ def near_names(version: str, tags: list[str]) -> list[str]:
     """Return up to five of *tags* with a name like *version*, the nearest first."""
     name = version.removeprefix(_TAGS)
     found = difflib.get_close_matches(name, tags, n=5, cutoff=0.5)
-    return sorted(found, key=lambda tag: name not in tag)
+    # "1.0" means v1.0.0 rather than v1.1.0, which is as near by its letters.
+    return sorted(found, key=lambda tag: not tag.lstrip("v").startswith(name.lstrip("v")))
 
 
 def _natural(name: str) -> list[tuple[int, str]]:

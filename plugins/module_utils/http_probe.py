@@ -126,6 +126,9 @@ def _read(response: http.client.HTTPResponse, endpoint: Endpoint, started: float
             raise ValueError(f"the body is longer than {endpoint.max_bytes} bytes")
         if time.monotonic() - started > endpoint.timeout:
             raise ValueError(f"the body did not end within {endpoint.timeout:g} s")
+    # read1 raises nothing when the connection ends before the announced length.
+    if response.length:
+        raise ValueError(f"the body was cut: {response.length} bytes are missing")
     return b"".join(chunks)
 
 

@@ -70,7 +70,7 @@ def decide(wanted: Sequence[WantedService], running: Sequence[Running]) -> list[
     for service in wanted:
         mine = [container for container in running if container.service == service.name]
         action = _compare(service, mine)
-        if action is None and service.kind == "proxy":
+        if action is None and service.kind == "proxy" and mine:
             action = _reload(service, mine, wanted, running, actions)
         actions += [action] if action else []
     names = {service.name for service in wanted}
@@ -108,7 +108,7 @@ def _reload(
 ) -> Action | None:
     upstreams = {service.name for service in wanted if service.kind in UPSTREAM_KINDS}
     moved = [action.service for action in actions if action.service in upstreams]
-    loaded = min((container.loaded for container in mine), default=datetime.max.replace(tzinfo=UTC))
+    loaded = min(container.loaded for container in mine)
     # ps(1) counts whole seconds: an upstream that started in the same second as the proxy counts as older.
     newer = {item.service for item in running if item.service in upstreams and item.started > loaded + timedelta(seconds=1)}
     names = sorted({*moved, *newer})

@@ -141,11 +141,6 @@ commit:
   returned: success
   type: str
   sample: 3f786850e387550fdab836ed7e6dc881de23001b
-commit:
-  description: The full commit that the repository gave for the version; empty if the repository was not asked.
-  returned: success
-  type: str
-  sample: 17462d5b0d192978fe46e4de5e5a70ea9256e54f
 host:
   description: What the host is and has.
   returned: always

@@ -77,7 +77,7 @@ BAD = Check("backend: HTTP", "fail", "200", "502", 0.1, "Look.")
         pytest.param(BACKEND, 1, IMAGE, [replace(UP, health="unhealthy")], {}, "waiting", "found unhealthy", id="unhealthy"),
         pytest.param(WORKER, 1, IMAGE, [replace(UP, health="unhealthy")], {}, "healthy", "", id="health is advice"),
         pytest.param(
-            BACKEND, 1, IMAGE, [replace(UP, image_id=OTHER_IMAGE)], {}, "failed", "image 111111111111 of the release, found image 2222", id="image"
+            BACKEND, 1, IMAGE, [replace(UP, image_id=OTHER_IMAGE)], {}, "failed", "of the release, found image 222222222222", id="image"
         ),
         pytest.param(BACKEND, 1, IMAGE, [replace(UP, restarts=1)], {"backend-1": 0}, "healthy", "", id="one restart"),
         pytest.param(BACKEND, 1, IMAGE, [replace(UP, restarts=9)], {"backend-1": 9}, "healthy", "", id="restarts of long ago"),
