@@ -155,7 +155,12 @@ def test_celery_routes(conf: dict[str, Any], routed: list[str], install) -> None
 
 @pytest.mark.parametrize(
     ("answer", "error"),
-    [("echo", ""), (["other"], "the answer was ['other']"), (None, "the answer was None"), (TimeoutError("too late"), "TimeoutError: too late")],
+    [
+        ("echo", ""),
+        (["other"], "the answer was ['other']"),
+        (None, "the answer was None"),
+        (TimeoutError("too late"), "TimeoutError: too late"),
+    ],
 )
 def test_a_canary(answer: Any, error: str, install) -> None:
     celery = FakeCelery({}, ping={}, queues={"a": [{"name": "q"}]}, answers={"q": answer})

@@ -108,7 +108,7 @@ def test_write_text_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
-    with pytest.raises(Problem, match="Writing .*taken failed"):
+    with pytest.raises(Problem, match=r"Writing .*taken failed"):
         write_text(str(tmp_path / "taken"), "x", 0o600)
     assert os.listdir(tmp_path) == ["taken"]
 
