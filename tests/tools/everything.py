@@ -21,7 +21,7 @@ def all_steps() -> list[Step]:
         Step("sanity newest", ["./dev", "sanity", "newest", "--only", "sanity"], ("setup",)),
         Step("units 2.19", ["./dev", "sanity", "2.19", "--only", "units"], ("setup",)),
         Step("units newest", ["./dev", "sanity", "newest", "--only", "units"], ("setup",)),
-        *(scenarios.step(name, ("bed images",)) for name in scenarios.DEFAULT),
+        *(scenarios.step(name, ("bed images",)) for name in scenarios.SCENARIOS),
     ]
 
 

@@ -7,7 +7,7 @@ import sys
 
 from steps import ROOT, Step, conclude, run_all
 
-DEFAULT = ("default", "upgrade")
+SCENARIOS = tuple(sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml")))
 
 
 def step(name: str, needs: tuple[str, ...] = ()) -> Step:
@@ -23,14 +23,13 @@ def step(name: str, needs: tuple[str, ...] = ()) -> Step:
 
 
 def main(names: list[str]) -> int:
-    """Run the scenarios with these names; the default ones when there are none."""
+    """Run the scenarios with these names; the all when there are none."""
     missing = [name for name in names if not (ROOT / "molecule" / name / "molecule.yml").exists()]
     if missing:
-        there = sorted(path.parent.name for path in (ROOT / "molecule").glob("*/molecule.yml"))
-        print(f"ERROR: no scenario {', '.join(missing)}; there are {', '.join(there) or 'none'}", file=sys.stderr)
+        print(f"ERROR: no scenario {', '.join(missing)}; there are {', '.join(SCENARIOS) or 'none'}", file=sys.stderr)
         return 2
     at_once = int(os.environ.get("RESIDENCY_AT_ONCE", "2"))
-    return conclude(run_all([step(name) for name in names or DEFAULT], at_once=at_once))
+    return conclude(run_all([step(name) for name in names or SCENARIOS], at_once=at_once))
 
 
 if __name__ == "__main__":
