@@ -12,22 +12,24 @@ import uuid
 from typing import Any
 
 
-def main(app: str, timeout: float, canary: bool) -> dict[str, Any]:
+def main(app: str, timeout: float, canary: bool, workers: int) -> dict[str, Any]:
     """Return the nodes that answer, what they consume, what the app sends where, and a canary's way through each queue.
 
     :arg app: as for ``celery -A``: a module with a Celery instance named ``celery_app``, ``celery`` or ``app``,
         or "module:attribute".
     :arg timeout: seconds to wait for the nodes' answers, and for each canary.
+    :arg workers: how many nodes should answer; the wait ends with the last of them.
     :arg canary: send the built-in task ``celery.accumulate`` through each consumed queue; it returns its argument
         and needs nothing of the application (Celery's documentation, app.builtins).
     """
     celery = _find(app)
-    inspect = celery.control.inspect(timeout=min(timeout, 3.0))
-    ping = inspect.ping() or {}
-    queues = {node: sorted(queue["name"] for queue in found) for node, found in (inspect.active_queues() or {}).items()}
+    ping = celery.control.inspect(timeout=timeout, limit=workers).ping() or {}
+    # Without a limit: a worker that should not be there answers here. All were awake just now, so a second is enough.
+    answers = celery.control.inspect(timeout=1.0).active_queues() or {}
+    queues = {node: sorted(queue["name"] for queue in found) for node, found in answers.items()}
     consumed = sorted({name for names in queues.values() for name in names})
     return {
-        "nodes": sorted(node for node, answer in ping.items() if answer.get("ok") == "pong"),
+        "nodes": sorted({node for node, answer in ping.items() if answer.get("ok") == "pong"} | set(queues)),
         "queues": queues,
         "consumed": consumed,
         "routed": _routed(celery),

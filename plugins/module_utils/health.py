@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, failed, judge
@@ -191,20 +191,39 @@ def watch(
     started = clock.now()
     first = snapshot()
     restarts_before = {container.name: container.restarts for container in first}
-    containers, good_since = first, None
+    containers = first
     while True:
         verdicts = _look_at_all(wanted, containers, probe, restarts_before)
+        if _healthy(verdicts):
+            verdicts = _hold(wanted, snapshot, clock, hold, verdicts)
+            if _healthy(verdicts):
+                return verdicts, clock.now() - started
         elapsed = clock.now() - started
-        if all(verdict.status == "healthy" for verdict in verdicts):
-            good_since = elapsed if good_since is None else good_since
-            if elapsed - good_since >= hold:
-                return verdicts, elapsed
-        else:
-            good_since = None
-            if any(verdict.status == "failed" for verdict in verdicts) or elapsed >= deadline(wait, containers, wanted):
-                return verdicts, elapsed
+        if any(verdict.status == "failed" for verdict in verdicts) or elapsed >= deadline(wait, containers, wanted):
+            return verdicts, elapsed
         clock.sleep(1.0)
         containers = snapshot()
+
+
+def _healthy(verdicts: Sequence[Verdict]) -> bool:
+    return all(verdict.status == "healthy" for verdict in verdicts)
+
+
+def _hold(wanted: Sequence[Wanted], snapshot: Snapshot, clock: Clock, hold: float, good: list[Verdict]) -> list[Verdict]:
+    """Return *good* if for *hold* seconds no container changed, else what was seen. Probing again each second would load the host."""
+    restarts_before = {container.name: container.restarts for verdict in good for container in verdict.containers}
+    until = clock.now() + hold
+    while clock.now() < until:
+        clock.sleep(min(1.0, until - clock.now()))
+        containers = snapshot()
+        seen = [judge_containers(entry, _of(entry, containers), restarts_before) for entry in wanted]
+        if not _healthy(seen):
+            return seen
+        restarted = {item.service for item in containers if item.restarts > restarts_before.get(item.name, item.restarts)}
+        if restarted:
+            # One restart is no crash loop, but what restarted has to answer anew.
+            return [replace(verdict, status="waiting") if verdict.service in restarted else verdict for verdict in seen]
+    return good
 
 
 def deadline(wait: float, containers: Sequence[Container], wanted: Sequence[Wanted]) -> float:
@@ -216,8 +235,12 @@ def deadline(wait: float, containers: Sequence[Container], wanted: Sequence[Want
     return max([wait, *(seconds + MARGIN for seconds in own)])
 
 
+def _of(wanted: Wanted, containers: Sequence[Container]) -> list[Container]:
+    return [container for container in containers if container.service == wanted.service.name]
+
+
 def _look(wanted: Wanted, containers: Sequence[Container], probe: ProbeOne, restarts_before: Mapping[str, int]) -> Verdict:
-    mine = [container for container in containers if container.service == wanted.service.name]
+    mine = _of(wanted, containers)
     verdict = judge_containers(wanted, mine, restarts_before)
     running = [container for container in mine if container.state == "running"]
     if not running or verdict.status == "failed":

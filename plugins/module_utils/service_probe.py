@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -182,7 +182,7 @@ def _proxy(service: StackService, containers: list[Container], context: ProbeCon
 def _celery_worker(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
     started = time.monotonic()
     answer = ask_celery(
-        containers[0].name, context.celery_app, context.runner, context.secrets, timeout=context.timeout, canary=False
+        [item.name for item in containers], context.celery_app, context.runner, context.secrets, timeout=context.timeout, canary=False
     )
     nodes = list(answer["nodes"])
     return [
@@ -198,13 +198,13 @@ def _celery_worker(service: StackService, containers: list[Container], context: 
 
 
 def ask_celery(
-    container: str, app: str, runner: Runner, secrets: tuple[str, ...], *, timeout: float, canary: bool
+    containers: Sequence[str], app: str, runner: Runner, secrets: tuple[str, ...], *, timeout: float, canary: bool
 ) -> dict[str, Any]:
-    """Return what the script ``celery_script`` finds out inside *container*."""
+    """Return what the script ``celery_script`` finds out inside the first of the workers' *containers*."""
     return app_script.run(
-        ["docker", "exec", "--interactive", container, "python", "-"],
+        ["docker", "exec", "--interactive", containers[0], "python", "-"],
         celery_script,
-        {"app": app, "timeout": timeout, "canary": canary},
+        {"app": app, "timeout": timeout, "canary": canary, "workers": len(containers)},
         runner,
         what=f"Asking the Celery application {app} failed",
         remedy="Look at scheduler_celery_app and at the worker's log.",

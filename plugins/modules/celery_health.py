@@ -114,7 +114,12 @@ def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
             canaries=[],
         )
     answer = ask_celery(
-        workers[0].name, parameters["app"], runner, project.secrets(), timeout=parameters["timeout"], canary=parameters["canary"]
+        [item.name for item in workers],
+        parameters["app"],
+        runner,
+        project.secrets(),
+        timeout=parameters["timeout"],
+        canary=parameters["canary"],
     )
     checks = judge_answer(answer, service, len(workers), parameters["unconsumed_queues_allowed"])
     result = {

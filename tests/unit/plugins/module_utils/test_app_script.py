@@ -81,7 +81,7 @@ class FakeCelery:
         self.answers = answers or {}
         self.forgotten = 0
         inspect = SimpleNamespace(ping=lambda: ping, active_queues=lambda: queues)
-        self.control = SimpleNamespace(inspect=lambda timeout: inspect)
+        self.control = SimpleNamespace(inspect=lambda timeout, limit=None: inspect)
         self.amqp = SimpleNamespace(router=SimpleNamespace(route=lambda _options, task: {"queue": SimpleNamespace(name=f"of-{task}")}))
 
     def send_task(self, name: str, args: list[str], kwargs: dict[str, Any], queue: str, expires: float) -> Any:
@@ -121,7 +121,7 @@ def test_celery_nodes_and_queues(install) -> None:
             queues={"a": [{"name": "z"}, {"name": "default"}], "b": [{"name": "default"}]},
         )
     )
-    assert celery_script.main("fake_app", 2.0, canary=False) == {
+    assert celery_script.main("fake_app", 2.0, canary=False, workers=2) == {
         "nodes": ["a", "b"],
         "queues": {"a": ["default", "z"], "b": ["default"]},
         "consumed": ["default", "z"],
@@ -130,9 +130,15 @@ def test_celery_nodes_and_queues(install) -> None:
     }
 
 
+def test_a_worker_beyond_the_number_is_told(install) -> None:
+    queues = {node: [{"name": "default"}] for node in ("a", "b", "stray")}
+    install(celery_app=FakeCelery({}, ping={"a": {"ok": "pong"}, "b": {"ok": "pong"}}, queues=queues))
+    assert celery_script.main("fake_app", 2.0, canary=False, workers=2)["nodes"] == ["a", "b", "stray"]
+
+
 def test_no_worker_answers(install) -> None:
     install(celery_app=FakeCelery({}, ping=None, queues=None))
-    answer = celery_script.main("fake_app", 2.0, canary=True)
+    answer = celery_script.main("fake_app", 2.0, canary=True, workers=2)
     assert (answer["nodes"], answer["consumed"], answer["canaries"]) == ([], [], [])
 
 
@@ -150,7 +156,7 @@ def test_no_worker_answers(install) -> None:
 )
 def test_celery_routes(conf: dict[str, Any], routed: list[str], install) -> None:
     install(celery_app=FakeCelery(conf))
-    assert celery_script.main("fake_app", 2.0, canary=False)["routed"] == routed
+    assert celery_script.main("fake_app", 2.0, canary=False, workers=2)["routed"] == routed
 
 
 @pytest.mark.parametrize(
@@ -165,7 +171,7 @@ def test_celery_routes(conf: dict[str, Any], routed: list[str], install) -> None
 def test_a_canary(answer: Any, error: str, install) -> None:
     celery = FakeCelery({}, ping={}, queues={"a": [{"name": "q"}]}, answers={"q": answer})
     install(celery_app=celery)
-    (canary,) = celery_script.main("fake_app", 2.0, canary=True)["canaries"]
+    (canary,) = celery_script.main("fake_app", 2.0, canary=True, workers=2)["canaries"]
     assert (canary["queue"], canary["error"]) == ("q", error)
     assert celery.forgotten == (0 if isinstance(answer, Exception) else 1)
 
@@ -181,11 +187,11 @@ def test_a_canary(answer: Any, error: str, install) -> None:
 )
 def test_the_application_is_found(app: str, attributes: list[str], install) -> None:
     install(**{name: FakeCelery({}) for name in attributes})
-    assert celery_script.main(app, 2.0, canary=False)["routed"] == ["default"]
+    assert celery_script.main(app, 2.0, canary=False, workers=2)["routed"] == ["default"]
 
 
 @pytest.mark.parametrize("attributes", [{}, {"app": "a text"}])
 def test_no_application_is_told(attributes: dict[str, Any], install) -> None:
     install(**attributes)
     with pytest.raises(SystemExit, match="fake_app holds no Celery application"):
-        celery_script.main("fake_app", 2.0, canary=False)
+        celery_script.main("fake_app", 2.0, canary=False, workers=2)

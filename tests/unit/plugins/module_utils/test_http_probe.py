@@ -205,8 +205,8 @@ class Misbehaving(BaseHTTPRequestHandler):
 @pytest.fixture(name="base", scope="module")
 def base_fixture() -> Iterator[str]:
     """Yield the URL of the misbehaving server."""
-    with serving(Misbehaving) as url:
-        yield url
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(serving(Misbehaving))
 
 
 @contextlib.contextmanager
@@ -216,10 +216,12 @@ def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-    thread.join(5)
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(5)
 
 
 def test_fetch(base: str) -> None:

@@ -77,10 +77,11 @@ BARE = replace(HOST, docker="", docker_client=False, docker_unit="", compose="",
 def findings(
     variables: Mapping[str, Any] | None = None,
     *,
-    secrets: Any = SECRETS,
     host: Host = HOST,
-    repository: Mapping[str, Any] | None = REPOSITORY,
+    **given: Any,
 ) -> list[tuple[str, str]]:
+    """Return subject and value of each finding; *given* replaces the good secrets or the good repository."""
+    secrets, repository = given.get("secrets", SECRETS), given.get("repository", REPOSITORY)
     found = decide(Inputs({**VARIABLES, **(variables or {})}, secrets, REQUIRED, repository), host, LIMITS)
     assert all(finding.found and finding.wanted and finding.remedy for finding in found)
     return [(finding.subject, finding.found) for finding in found]
