@@ -113,9 +113,10 @@ seconds:
   sample: 92.1
 """
 
+import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -209,15 +210,11 @@ def _config(project: Project, runner: Runner) -> Config:
 
 
 def _container_names(text: str) -> list[str]:
-    import json
-
     services = json.loads(text).get("services") or {}
     return [name for name, service in services.items() if service.get("container_name")]
 
 
 def _with_name(service: Service, named: bool) -> Service:
-    from dataclasses import replace
-
     return replace(service, container_name=service.name if named else None)
 
 

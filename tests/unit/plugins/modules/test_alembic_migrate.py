@@ -1,0 +1,77 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""alembic_migrate: what it refuses, what a check announces, and where it says the database stands."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
+from ansible_collections.residency.scheduler.plugins.modules import alembic_migrate
+
+ONE, TWO = {"revision": "r1", "message": "first"}, {"revision": "r2", "message": "second"}
+
+
+def answer(**fields: Any) -> tuple[str, str]:
+    """Return what the script in the container prints."""
+    document = {"current": ["r2"], "heads": ["r2"], "unknown": [], "pending": [], "error": "", "seconds": 0.5, **fields}
+    return "run --rm --no-deps -T --entrypoint python backend -", f"INFO noise\nresidency.scheduler:{json.dumps(document)}\n"
+
+
+def migrate(folder: Path, runner: Any, *answers: tuple[str, str], check_mode: bool = False) -> dict[str, Any]:
+    (folder / ".env").write_text("DB_PASSWORD='s3cret-value'\n", encoding="utf-8")
+    project = {"name": "p", "directory": str(folder), "files": ["docker-compose.yml"], "env_file": ".env"}
+    fake = runner(*answers)
+    result = alembic_migrate.run(
+        {"project": project, "service": "backend", "config": "alembic.ini", "timeout": 60}, check_mode, fake
+    )
+    assert fake.finished()
+    return result
+
+
+def test_nothing_pending_changes_nothing(tmp_path: Path, runner) -> None:
+    assert not migrate(tmp_path, runner, answer())["changed"]
+
+
+def test_a_check_shows_the_plan_and_runs_nothing(tmp_path: Path, runner) -> None:
+    result = migrate(tmp_path, runner, answer(current=[], pending=[ONE, TWO]), check_mode=True)
+    assert result["changed"]
+    assert result["diff"]["after"] == "no revision\nr1: first\nr2: second\n"
+
+
+def test_pending_revisions_are_run_and_proven(tmp_path: Path, runner) -> None:
+    result = migrate(tmp_path, runner, answer(current=["r1"], pending=[TWO]), answer())
+    assert (result["changed"], result["before"], result["current"], result["applied"]) == (True, ["r1"], ["r2"], [TWO])
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"current": ["r9"], "unknown": ["r9"]}, "the database is ahead of the code"),
+        ({"heads": ["r2", "r3"], "pending": [TWO]}, "2 heads: r2, r3"),
+    ],
+)
+def test_the_unsafe_is_refused_before_anything_runs(fields: dict[str, Any], reason: str, tmp_path: Path, runner) -> None:
+    with pytest.raises(Problem) as caught:
+        migrate(tmp_path, runner, answer(**fields))
+    assert reason in caught.value.message()
+
+
+@pytest.mark.parametrize(
+    ("after", "standing"),
+    [
+        ({"current": [], "pending": [ONE, TWO], "error": "boom s3cret-value"}, "the database is unchanged, at no revision"),
+        ({"current": ["r1"], "pending": [TWO], "error": "boom"}, "it went from no revision to r1, and 1 revisions are left"),
+        ({"current": ["r1"], "pending": [TWO]}, "Alembic reported success; it went from no revision to r1"),
+    ],
+)
+def test_a_failure_says_where_the_database_stands(after: dict[str, Any], standing: str, tmp_path: Path, runner) -> None:
+    with pytest.raises(Problem) as caught:
+        migrate(tmp_path, runner, answer(current=[], pending=[ONE, TWO]), answer(**after))
+    assert standing in caught.value.message()
+    assert "s3cret-value" not in caught.value.message()
