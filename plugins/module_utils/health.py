@@ -73,7 +73,7 @@ def judge_containers(wanted: Wanted, containers: Sequence[Container], restarts_b
         )
     )
     if not enough:
-        status = "waiting" if _may_start(containers) else "failed"
+        status = "waiting" if _may_start(containers, wanted.replicas) else "failed"
     for container in running:
         health = _health_check(wanted, container)
         checks += [health] if health else []
@@ -115,9 +115,9 @@ def _health_check(wanted: Wanted, container: Container) -> Check | None:
     )
 
 
-def _may_start(containers: Sequence[Container]) -> bool:
-    """Tell whether waiting may help: something is being started, or Docker will try again."""
-    return any(container.state in ("created", "restarting", "running") for container in containers)
+def _may_start(containers: Sequence[Container], replicas: int) -> bool:
+    """Tell whether waiting may help: enough are running, being started, or will be started again by Docker; or some have to go."""
+    return sum(container.state in ("created", "restarting", "running") for container in containers) >= replicas
 
 
 def _worse(one: str, other: str) -> str:
@@ -227,11 +227,11 @@ def _hold(wanted: Sequence[Wanted], snapshot: Snapshot, clock: Clock, hold: floa
 
 
 def deadline(wait: float, containers: Sequence[Container], wanted: Sequence[Wanted]) -> float:
-    """Return the seconds to wait at most: *wait*, or what the slowest container's own health check may take."""
+    """Return the seconds to wait at most: *wait*, or what the slowest check that Docker has not decided yet may take."""
     if wait <= 0:
         return 0.0
     names = {entry.service.name for entry in wanted if not entry.service.docker_health_is_advice}
-    own = [container.health_deadline for container in containers if container.service in names and container.health != "none"]
+    own = [container.health_deadline for container in containers if container.service in names and container.health == "starting"]
     return max([wait, *(seconds + MARGIN for seconds in own)])
 
 

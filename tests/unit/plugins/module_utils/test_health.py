@@ -57,7 +57,7 @@ BAD = Check("backend: HTTP", "fail", "200", "502", 0.1, "Look.")
         pytest.param(BACKEND, 0, IMAGE, [], {}, "healthy", "", id="none wanted, none there"),
         pytest.param(BACKEND, 1, IMAGE, [replace(UP, health="none")], {}, "healthy", "", id="no health check"),
         pytest.param(BACKEND, 1, IMAGE, [], {}, "failed", "1 running, found none", id="absent"),
-        pytest.param(BACKEND, 2, IMAGE, [UP], {}, "waiting", "2 running, found backend-1 running", id="one of two"),
+        pytest.param(BACKEND, 2, IMAGE, [UP], {}, "failed", "2 running, found backend-1 running", id="one of two"),
         pytest.param(
             BACKEND, 1, IMAGE, [replace(UP, state="created", health="none")], {}, "waiting", "backend-1 created", id="being started"
         ),
@@ -244,10 +244,11 @@ def test_only_running_containers_are_probed() -> None:
     [
         (0, [UP], BACKEND, 0),
         (60, [UP], BACKEND, 60),
-        (20, [UP], BACKEND, 20 + MARGIN),
+        (20, [STARTING], BACKEND, 20 + MARGIN),
+        (20, [replace(UP, health_deadline=900.0)], BACKEND, 20),  # Docker has decided
         (20, [replace(UP, health="none")], BACKEND, 20),
-        (20, [replace(UP, service="other", health_deadline=900.0)], BACKEND, 20),
-        (20, [replace(UP, service="worker", health_deadline=900.0)], WORKER, 20),  # its health is advice
+        (20, [replace(STARTING, service="other", health_deadline=900.0)], BACKEND, 20),
+        (20, [replace(STARTING, service="worker", health_deadline=900.0)], WORKER, 20),  # its health is advice
         (20, [], BACKEND, 20),
     ],
 )
