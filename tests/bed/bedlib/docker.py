@@ -60,4 +60,7 @@ def labelled(kind: str) -> list[str]:
 def remove(kind: str, name: str) -> None:
     """Remove a container, volume or network, if it is there."""
     if inspect(kind, name) is not None:
+        if kind == "container":
+            # What is paused inside a server cannot be killed, and so neither can the server.
+            attempt(["docker", "exec", name, "sh", "-c", "docker ps --quiet --filter status=paused | xargs -r docker unpause"])
         run(["docker", kind, "rm", *(["--force", "--volumes"] if kind == "container" else []), name])
