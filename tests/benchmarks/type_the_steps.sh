@@ -49,7 +49,7 @@ services:
   celery-worker: {container_name: !reset null, deploy: {resources: {limits: {cpus: "1"}}}}
   db: {deploy: {resources: {limits: {cpus: "1"}}}}
 END
-compose() { docker compose -p residency-scheduler -f docker-compose.yml -f docker-compose.prod.yml -f "$state/fix.yml" "$@"; }
+compose() { docker compose -p residency-scheduler -f docker-compose.yml -f docker-compose.prod.yml -f "$state/fix.yml" "$@" </dev/null; }
 wait_for() {
     local _
     for _ in $(seq 120); do
