@@ -105,10 +105,12 @@ def _health_check(wanted: Wanted, container: Container) -> Check | None:
     if container.health == "none":
         return None
     advice = wanted.service.docker_health_is_advice
+    # Docker asks for the first time after a whole interval (30 s and more). Where we ask the service ourselves, that answer decides.
+    probed = wanted.service.kind != "container"
     return judge(
         f"{container.name}: Docker health",
-        container.health == "healthy",
-        "healthy",
+        container.health == "healthy" or (probed and container.health == "starting"),
+        "healthy, or starting while the service answers us" if probed else "healthy",
         container.health,
         f"Read its last probes: docker inspect -f '{{{{json .State.Health}}}}' {container.name}.",
         otherwise="warn" if advice else "fail",

@@ -23,6 +23,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.health import 
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import StackService
 
 BACKEND = StackService("backend", "http", 8000, "/health", optional=False, docker_health_is_advice=False)
+PLAIN = replace(BACKEND, kind="container")
 WORKER = StackService("worker", "celery_worker", None, "/", optional=False, docker_health_is_advice=True)
 IMAGE, OTHER_IMAGE = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 
@@ -71,9 +72,8 @@ BAD = Check("backend: HTTP", "fail", "200", "502", 0.1, "Look.")
         pytest.param(
             BACKEND, 1, IMAGE, [replace(UP, state="exited", oom_killed=True)], {}, "failed", "memory limit of backend", id="out of memory"
         ),
-        pytest.param(
-            BACKEND, 1, IMAGE, [replace(UP, health="starting")], {}, "waiting", "healthy, found starting", id="health check starts"
-        ),
+        pytest.param(PLAIN, 1, IMAGE, [replace(UP, health="starting")], {}, "waiting", "healthy, found starting", id="only Docker asks"),
+        pytest.param(BACKEND, 1, IMAGE, [replace(UP, health="starting")], {}, "healthy", "", id="we ask too: our answer decides"),
         pytest.param(BACKEND, 1, IMAGE, [replace(UP, health="unhealthy")], {}, "waiting", "found unhealthy", id="unhealthy"),
         pytest.param(WORKER, 1, IMAGE, [replace(UP, health="unhealthy")], {}, "healthy", "", id="health is advice"),
         pytest.param(
@@ -152,6 +152,7 @@ def no_probe(_service: StackService, _containers: list[Container]) -> list[Check
 ONE = [Wanted(BACKEND, 1, IMAGE)]
 CREATED = replace(UP, state="created", health="none")
 STARTING = replace(UP, health="starting")
+ONE_PLAIN = [Wanted(PLAIN, 1, IMAGE)]
 
 
 def test_healthy_at_once() -> None:
@@ -164,14 +165,14 @@ def test_healthy_at_once() -> None:
 
 def test_becomes_healthy() -> None:
     clock = FakeClock()
-    verdicts, seconds = watch(ONE, at(clock, (0, [CREATED]), (3, [STARTING]), (7, [UP])), always_good, clock, wait=60, hold=0)
+    verdicts, seconds = watch(ONE_PLAIN, at(clock, (0, [CREATED]), (3, [STARTING]), (7, [UP])), always_good, clock, wait=60, hold=0)
     assert verdicts[0].status == "healthy"
     assert seconds == 7
 
 
 def test_wait_zero_looks_once() -> None:
     clock = FakeClock()
-    verdicts, seconds = watch(ONE, lambda: [STARTING], always_good, clock, wait=0, hold=0)
+    verdicts, seconds = watch(ONE_PLAIN, lambda: [STARTING], always_good, clock, wait=0, hold=0)
     assert (verdicts[0].status, seconds) == ("waiting", 0)
 
 
@@ -200,14 +201,14 @@ def test_a_probe_that_fails_keeps_waiting_till_the_deadline() -> None:
 def test_the_containers_own_health_check_stretches_the_deadline() -> None:
     clock = FakeClock()
     slow = replace(STARTING, health_deadline=100.0)
-    verdicts, seconds = watch(ONE, lambda: [slow], always_good, clock, wait=30, hold=0)
+    verdicts, seconds = watch(ONE_PLAIN, lambda: [slow], always_good, clock, wait=30, hold=0)
     assert (verdicts[0].status, seconds) == ("waiting", 100 + MARGIN)
 
 
 def test_hold_returns_only_after_a_good_time_without_a_break() -> None:
     clock = FakeClock()
     states = at(clock, (0, [UP]), (3, [STARTING]), (5, [UP]))
-    verdicts, seconds = watch(ONE, states, always_good, clock, wait=60, hold=10)
+    verdicts, seconds = watch(ONE_PLAIN, states, always_good, clock, wait=60, hold=10)
     assert (verdicts[0].status, seconds) == ("healthy", 15)
 
 
