@@ -21,16 +21,7 @@ requirements:
 extends_documentation_fragment:
   - residency.scheduler.compose
   - residency.scheduler.alembic
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing at any time.
-  diff_mode:
-    support: none
-    description: Changes nothing at any time.
-  idempotent:
-    support: full
-    description: Changes nothing at any time.
+  - residency.scheduler.attributes.read_only
 options:
   sql:
     description: Also return the SQL of the pending revisions.

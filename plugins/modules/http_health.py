@@ -16,16 +16,8 @@ description:
   - Redirects are not followed; a redirect is an answer with a status of its own. Body size and time are bounded.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing at any time.
-  diff_mode:
-    support: none
-    description: Changes nothing at any time.
-  idempotent:
-    support: full
-    description: Changes nothing at any time.
+extends_documentation_fragment:
+  - residency.scheduler.attributes.read_only
 options:
   endpoints:
     description: What to ask, and what to expect.

@@ -20,16 +20,7 @@ requirements:
   - Docker with the Compose plugin 2.0 or newer
 extends_documentation_fragment:
   - residency.scheduler.compose
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing at any time.
-  diff_mode:
-    support: none
-    description: Changes nothing at any time.
-  idempotent:
-    support: full
-    description: Changes nothing at any time.
+  - residency.scheduler.attributes.read_only
 options:
   services:
     description: Services whose logs are read; all when empty.

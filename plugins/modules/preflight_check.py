@@ -19,16 +19,8 @@ description:
   - Tells on success what the host has already, so that later roles know what a check mode can look at.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing at any time.
-  diff_mode:
-    support: none
-    description: There is nothing to compare.
-  idempotent:
-    support: full
-    description: Changes nothing at any time.
+extends_documentation_fragment:
+  - residency.scheduler.attributes.read_only
 options:
   inputs:
     description:

@@ -15,16 +15,8 @@ description:
   - Returns the records that M(residency.scheduler.release) wrote.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing at any time.
-  diff_mode:
-    support: none
-    description: Changes nothing at any time.
-  idempotent:
-    support: full
-    description: Changes nothing at any time.
+extends_documentation_fragment:
+  - residency.scheduler.attributes.read_only
 options:
   state_dir:
     description: Folder for the server's state.

@@ -22,16 +22,8 @@ author:
   - Residency Scheduler operations team (@residency-scheduler)
 requirements:
   - git, or the answer RV(git=false)
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing at any time.
-  diff_mode:
-    support: none
-    description: There is nothing to compare.
-  idempotent:
-    support: full
-    description: Changes nothing at any time.
+extends_documentation_fragment:
+  - residency.scheduler.attributes.read_only
 options:
   repo:
     description:

@@ -27,16 +27,7 @@ requirements:
 extends_documentation_fragment:
   - residency.scheduler.compose
   - residency.scheduler.compose.stack
-attributes:
-  check_mode:
-    support: full
-    description: Changes nothing at any time.
-  diff_mode:
-    support: none
-    description: Changes nothing at any time.
-  idempotent:
-    support: full
-    description: Changes nothing at any time. The value that proves Redis writable is deleted at once.
+  - residency.scheduler.attributes.read_only
 options:
   only:
     description: Look at these services only; all when empty.
