@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import alembic_script, app_script
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
@@ -21,6 +22,9 @@ ALEMBIC_SPEC: dict[str, Any] = {
     "config": {"type": "str", "default": "alembic.ini"},
     "timeout": {"type": "int", "default": 600},
 }
+
+
+MERGE = "Merge them in the release (`alembic merge heads`), and deploy the merged one."
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,24 @@ class Revisions:
         }
 
 
+def judge_revisions(revisions: Revisions) -> list[Check]:
+    """Judge where the database stands: exactly at the one head of the release. Pure."""
+    heads, current = ", ".join(revisions.heads), ", ".join(revisions.current) or "no revision"
+    if revisions.unknown:
+        found = f"{', '.join(revisions.unknown)}, which this release does not know: the database is ahead of the code"
+        remedy = "Deploy a release that knows this revision. Never `alembic stamp`: it would only hide the difference."
+    elif revisions.pending:
+        found = f"{current}: behind by {', '.join(entry['revision'] for entry in revisions.pending)}"
+        remedy = "Run the deployment again: it runs the pending revisions."
+    else:
+        found, remedy = current, "Read `alembic history`."
+    count = len(revisions.heads)
+    return [
+        judge("database: heads of the release", count == 1, "one", f"{count}: {heads}", MERGE, topic="alembic"),
+        judge("database: revision", revisions.at_head, heads, found, remedy, topic="alembic"),
+    ]
+
+
 def refuse_unsafe(revisions: Revisions) -> None:
     """Raise a Problem where an upgrade must not even be tried. Pure."""
     if revisions.unknown:
@@ -70,7 +92,7 @@ def refuse_unsafe(revisions: Revisions) -> None:
         raise Problem(
             "The migration was refused",
             f"this release has {len(revisions.heads)} heads: {', '.join(revisions.heads)}",
-            "Merge them in the release (`alembic merge heads`), and deploy the merged one.",
+            MERGE,
             **revisions.to_dict(),
         )
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -19,6 +19,7 @@ class Check:
     :ivar verdict: ``pass``, ``fail`` or ``warn``; a check that could not be made is a ``fail``.
     :ivar seconds: how long the probe took; 0 where the fact was already at hand.
     :ivar remedy: what to do next; empty for ``pass``.
+    :ivar topic: what it is evidence of; the checklist's lines name the topics that prove them.
     """
 
     subject: str
@@ -27,15 +28,31 @@ class Check:
     found: str
     seconds: float = 0.0
     remedy: str = ""
+    topic: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the check as plain data, seconds to the millisecond."""
         return {**asdict(self), "seconds": round(self.seconds, 3)}
 
 
-def judge(subject: str, good: bool, expected: str, found: str, remedy: str, seconds: float = 0.0, *, otherwise: str = "fail") -> Check:
+def judge(
+    subject: str,
+    good: bool,
+    expected: str,
+    found: str,
+    remedy: str,
+    seconds: float = 0.0,
+    *,
+    otherwise: str = "fail",
+    topic: str = "",
+) -> Check:
     """Return a Check that passes if *good*, else has the verdict *otherwise* and the remedy."""
-    return Check(subject, "pass" if good else otherwise, expected, found, seconds, "" if good else remedy)
+    return Check(subject, "pass" if good else otherwise, expected, found, seconds, "" if good else remedy, topic)
+
+
+def on_topic(checks: Iterable[Check], topic: str) -> list[Check]:
+    """Return *checks*, those without a topic under *topic*."""
+    return [check if check.topic else replace(check, topic=topic) for check in checks]
 
 
 def failed(checks: Iterable[Check]) -> list[Check]:

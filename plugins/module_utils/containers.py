@@ -46,6 +46,7 @@ class Container:
     command: tuple[str, ...]
     published: tuple[Published, ...]
     health_deadline: float
+    one_off: bool = False
 
     def brief(self) -> dict[str, Any]:
         """Return what a report shows of it (no environment, no command: they hold secrets)."""
@@ -61,9 +62,13 @@ class Container:
         }
 
 
-def read_containers(project_name: str, runner: Runner) -> list[Container]:
-    """Return the project's containers, stopped ones too, sorted by name; one-shot containers (``run``) are left out."""
-    labels = ["--filter", f"label=com.docker.compose.project={project_name}", "--filter", "label=com.docker.compose.oneoff=False"]
+def read_containers(project_name: str, runner: Runner, *, one_off: bool = False) -> list[Container]:
+    """Return the project's containers, stopped ones too, sorted by name.
+
+    :arg one_off: those of ``docker compose run`` as well, which are no part of a service.
+    """
+    labels = ["--filter", f"label=com.docker.compose.project={project_name}"]
+    labels += [] if one_off else ["--filter", "label=com.docker.compose.oneoff=False"]
     listed = require(
         runner.run(["docker", "ps", "--all", "--quiet", "--no-trunc", *labels]),
         "Listing the containers failed",
@@ -104,6 +109,7 @@ def _container(item: Mapping[str, Any]) -> Container:
         command=tuple(config.get("Cmd") or ()),
         published=_published(item),
         health_deadline=_health_deadline(config.get("Healthcheck") or {}),
+        one_off=labels.get("com.docker.compose.oneoff") == "True",
     )
 
 
@@ -162,13 +168,25 @@ def _with_tag(reference: str) -> str:
     return reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
 
 
-def read_log(container: str, runner: Runner, secrets: Sequence[str], *, lines: int = 50, since: str | None = None) -> list[str]:
+def read_log(
+    container: str,
+    runner: Runner,
+    secrets: Sequence[str],
+    *,
+    lines: int = 50,
+    since: str | None = None,
+    until: str | None = None,
+    timestamps: bool = False,
+) -> list[str]:
     """Return the last *lines* lines that a container logged, without colours and secrets.
 
     :arg since: only lines from this RFC 3339 time on.
+    :arg until: only lines before this RFC 3339 time.
+    :arg timestamps: put Docker's RFC 3339 time and a blank before each line.
     """
-    argv = ["docker", "logs", "--tail", str(lines), *(["--since", since] if since else []), container]
-    result = runner.run(argv, timeout=20)
+    argv = ["docker", "logs", "--tail", str(lines), *(["--since", since] if since else []), *(["--until", until] if until else [])]
+    argv += ["--timestamps"] if timestamps else []
+    result = runner.run([*argv, container], timeout=20)
     text = _ANSI.sub("", result.stdout + result.stderr)
     return redact(text, secrets).splitlines()[-lines:]
 

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, failed, judge
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, failed, judge, on_topic
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import StackService
 
@@ -98,13 +98,16 @@ def judge_containers(wanted: Wanted, containers: Sequence[Container], restarts_b
                 judge(f"{container.name}: restarts", False, "none", f"{grown} while waiting{_why(container)}", _remedy(name, [container]))
             )
             status = "failed"
-    return Verdict(name, status, tuple(checks), tuple(containers))
+    return Verdict(name, status, tuple(on_topic(checks, "containers")), tuple(containers))
 
 
 def _health_check(wanted: Wanted, container: Container) -> Check | None:
     if container.health == "none":
         return None
-    advice = wanted.service.docker_health_is_advice
+    if wanted.service.docker_health_is_advice:
+        # Told, and not counted: an alarm that is always on is no alarm.
+        subject, found = f"{container.name}: Docker health", f"{container.health} (its health check is another service's; not counted)"
+        return judge(subject, True, "any", found, "")
     # Docker asks for the first time after a whole interval (30 s and more). Where we ask the service ourselves, that answer decides.
     probed = wanted.service.kind != "container"
     return judge(
@@ -113,7 +116,6 @@ def _health_check(wanted: Wanted, container: Container) -> Check | None:
         "healthy, or starting while the service answers us" if probed else "healthy",
         container.health,
         f"Read its last probes: docker inspect -f '{{{{json .State.Health}}}}' {container.name}.",
-        otherwise="warn" if advice else "fail",
     )
 
 

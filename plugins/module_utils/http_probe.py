@@ -15,11 +15,16 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit
 
-from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
+from ansible_collections.residency.scheduler.plugins.module_utils import tls
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge, on_topic
+
+REDIRECTS = (301, 302, 303, 307, 308)
+TOO_MANY_REQUESTS = 429
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,13 @@ class Endpoint:
     :ivar headers: regular expressions by header name.
     :ivar max_seconds: limit for the 95th percentile of the answer times; None for no limit.
     :ivar max_bytes: a longer body is a failure, and is not read further.
+    :ivar send: a JSON document to send as the body; may hold secrets, and is never quoted.
+    :ivar follow: how many redirects to follow; 0 takes a redirect for the answer itself.
+    :ivar rate_limited: what an answer 429 is: ``fail``, or ``accept`` (the service is up and guards itself; such an
+        answer is not judged further).
+    :ivar tls: also judge protocol and certificate.
+    :ivar certificate_file: the certificate that the server has to show (PEM); only with ``tls``.
+    :ivar topic: what the checks are evidence of.
     """
 
     name: str
@@ -49,6 +61,12 @@ class Endpoint:
     validate_certs: bool = True
     requests: int = 1
     concurrency: int = 1
+    send: Mapping[str, Any] | None = None
+    follow: int = 0
+    rate_limited: str = "fail"
+    tls: bool = False
+    certificate_file: str | None = None
+    topic: str = "endpoints"
 
 
 @dataclass(frozen=True)
@@ -63,6 +81,35 @@ class Answer:
 
 
 def fetch(endpoint: Endpoint) -> Answer:
+    """Send one request and follow as many redirects as allowed, within ``timeout`` seconds in all."""
+    started, asked, way = time.monotonic(), endpoint, [endpoint.url]
+    while True:
+        answer = _fetch_once(asked)
+        location = answer.headers.get("location", "")
+        seconds = time.monotonic() - started
+        if endpoint.follow <= 0 or answer.status not in REDIRECTS or not location:
+            return replace(answer, seconds=seconds)
+        url = urljoin(asked.url, location)
+        if url in way:
+            return replace(answer, status=0, seconds=seconds, error=f"redirect loop: {' -> '.join([*way, url])}")
+        if len(way) > endpoint.follow:
+            return replace(answer, status=0, seconds=seconds, error=f"more than {endpoint.follow} redirects: {' -> '.join([*way, url])}")
+        way.append(url)
+        asked = _redirected(asked, url, max(0.1, endpoint.timeout - seconds))
+
+
+def _redirected(asked: Endpoint, url: str, timeout: float) -> Endpoint:
+    """Return what to ask after a redirect: by GET, and at the same address as long as the host is the same."""
+    old, new = urlsplit(asked.url), urlsplit(url)
+    connect_to = None
+    if asked.connect_to and new.hostname == old.hostname:
+        same_port = (new.scheme, new.port) == (old.scheme, old.port)
+        port = asked.connect_to.rpartition(":")[2] if same_port else str(new.port or (443 if new.scheme == "https" else 80))
+        connect_to = f"{asked.connect_to.rpartition(':')[0]}:{port}"
+    return replace(asked, url=url, connect_to=connect_to, timeout=timeout, method="GET", send=None)
+
+
+def _fetch_once(endpoint: Endpoint) -> Answer:
     """Send one request, follow no redirect, read at most ``max_bytes`` within ``timeout`` seconds in all."""
     started = time.monotonic()
     connection: http.client.HTTPConnection | None = None
@@ -76,7 +123,12 @@ def fetch(endpoint: Endpoint) -> Answer:
         target = urlsplit(endpoint.url)
         path = (target.path or "/") + (f"?{target.query}" if target.query else "")
         host = target.netloc.rpartition("@")[2]
-        connection.request(endpoint.method, path, headers={"Host": host, "User-Agent": "residency.scheduler"})
+        headers = {"Host": host, "User-Agent": "residency.scheduler"}
+        body_out = None
+        if endpoint.send is not None:
+            body_out = json.dumps(endpoint.send).encode()
+            headers["Content-Type"] = "application/json"
+        connection.request(endpoint.method, path, body=body_out, headers=headers)
         response = connection.getresponse()
         body = _read(response, endpoint)
         if time.monotonic() - started >= endpoint.timeout:
@@ -99,23 +151,32 @@ def fetch(endpoint: Endpoint) -> Answer:
 
 def _connect(endpoint: Endpoint) -> http.client.HTTPConnection:
     target = urlsplit(endpoint.url)
-    if target.scheme not in ("http", "https") or not target.hostname:
-        raise ValueError(f"{endpoint.url!r} is not an http or https URL")
-    port = target.port or (443 if target.scheme == "https" else 80)
-    address, real_port = target.hostname, port
-    if endpoint.connect_to:
-        address, _colon, text = endpoint.connect_to.rpartition(":")
-        real_port = int(text)
-    sock = socket.create_connection((address.strip("[]"), real_port), timeout=endpoint.timeout)
+    host, port = _host(target), target.port or (443 if target.scheme == "https" else 80)
+    sock = socket.create_connection(address_of(endpoint), timeout=endpoint.timeout)
     if target.scheme == "https":
         try:
-            sock = _tls_context(endpoint).wrap_socket(sock, server_hostname=target.hostname)
+            sock = _tls_context(endpoint).wrap_socket(sock, server_hostname=host)
         except BaseException:
             sock.close()
             raise
-    connection = http.client.HTTPConnection(target.hostname, port, timeout=endpoint.timeout)
+    connection = http.client.HTTPConnection(host, port, timeout=endpoint.timeout)
     connection.sock = sock
     return connection
+
+
+def _host(target: SplitResult) -> str:
+    if target.scheme not in ("http", "https") or not target.hostname:
+        raise ValueError(f"{target.geturl()!r} is not an http or https URL")
+    return target.hostname
+
+
+def address_of(endpoint: Endpoint) -> tuple[str, int]:
+    """Return the address and the port to connect to."""
+    target = urlsplit(endpoint.url)
+    if not endpoint.connect_to:
+        return _host(target), target.port or (443 if target.scheme == "https" else 80)
+    address, _colon, port = endpoint.connect_to.rpartition(":")
+    return address.strip("[]"), int(port)
 
 
 def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
@@ -153,21 +214,44 @@ def probe(endpoint: Endpoint) -> tuple[list[Check], list[Answer]]:
     """Send all requests of *endpoint*, at most ``concurrency`` at once, and judge every answer."""
     with ThreadPoolExecutor(max_workers=max(1, min(endpoint.concurrency, endpoint.requests))) as pool:
         answers = list(pool.map(lambda _number: fetch(endpoint), range(max(1, endpoint.requests))))
-    return evaluate(endpoint, answers), answers
+    checks = evaluate(endpoint, answers)
+    return (checks + _probe_tls(endpoint) if endpoint.tls else checks), answers
+
+
+def _probe_tls(endpoint: Endpoint) -> list[Check]:
+    host = str(urlsplit(endpoint.url).hostname)
+    try:
+        served = tls.handshake(address_of(endpoint), host, endpoint.timeout, endpoint.ca_file)
+        on_disk = tls.read(endpoint.certificate_file) if endpoint.certificate_file else None
+    except (OSError, ValueError, ImportError) as error:
+        remedy = f"Repeat with `openssl s_client -connect {':'.join(map(str, address_of(endpoint)))} -servername {host}`."
+        return [judge(f"{endpoint.name}: TLS", False, "a certificate", _reason(error), remedy, topic="tls")]
+    return tls.judge_served(endpoint.name, host, served, on_disk, trusted=endpoint.validate_certs, now=datetime.now(UTC))
 
 
 def evaluate(endpoint: Endpoint, answers: list[Answer]) -> list[Check]:
     """Judge *answers*; the first one that is wrong is the one that is quoted. Pure."""
-    slowest = percentile([answer.seconds for answer in answers], 95)
-    worst = next((answer for answer in answers if _problems(endpoint, answer)), answers[0])
+    limited: list[Answer] = []
+    judged: list[Answer] = []
+    for answer in answers:
+        accepted = endpoint.rate_limited == "accept" and answer.status == TOO_MANY_REQUESTS
+        (limited if accepted else judged).append(answer)
+    subject = f"{endpoint.name}: {endpoint.method} {endpoint.url}"
+    if not judged:
+        remedy = "Verify again in a minute, or ask less often."
+        found = f"{TOO_MANY_REQUESTS} to each of {len(limited)}: it is up, and limits the rate"
+        return [Check(subject, "warn", expectation(endpoint), found, limited[0].seconds, remedy, endpoint.topic)]
+    worst = next((answer for answer in judged if _problems(endpoint, answer)), judged[0])
     problems = _problems(endpoint, worst)
-    wrong = sum(1 for answer in answers if _problems(endpoint, answer))
+    wrong = len([answer for answer in judged if _problems(endpoint, answer)])
     found = "; ".join(problems) if problems else f"{worst.status}, {len(worst.body)} bytes"
-    if wrong and len(answers) > 1:
-        found = f"{wrong} of {len(answers)} answers wrong: {found}"
+    if len(answers) > 1:
+        found = f"{wrong} of {len(judged)} answers wrong: {found}" if wrong else f"{len(judged)} times {found}"
+    if limited:
+        found += f"; {len(limited)} more were {TOO_MANY_REQUESTS}, rate limited"
     checks = [
         judge(
-            f"{endpoint.name}: {endpoint.method} {endpoint.url}",
+            subject,
             not problems,
             expectation(endpoint),
             found,
@@ -176,17 +260,18 @@ def evaluate(endpoint: Endpoint, answers: list[Answer]) -> list[Check]:
         )
     ]
     if endpoint.max_seconds is not None and not wrong:
+        slowest = percentile([answer.seconds for answer in judged], 95)
         checks.append(
             judge(
                 f"{endpoint.name}: response time",
                 slowest <= endpoint.max_seconds,
-                f"95 % of {len(answers)} within {endpoint.max_seconds:g} s",
+                f"95 % of {len(judged)} within {endpoint.max_seconds:g} s",
                 f"{slowest:.3f} s",
                 "Look at the load of the server (`docker stats`) and at the slow queries of the database.",
                 slowest,
             )
         )
-    return checks
+    return on_topic(checks, endpoint.topic)
 
 
 def expectation(endpoint: Endpoint) -> str:

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from ansible_collections.residency.scheduler.plugins.module_utils import app_script, celery_script, http_probe
-from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
+from ansible_collections.residency.scheduler.plugins.module_utils import celery, http_probe
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge, on_topic
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, redact
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_processes
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
@@ -46,7 +45,7 @@ def probe_service(service: StackService, containers: list[Container], context: P
         return []
     started = time.monotonic()
     try:
-        return probe(service, containers, context)
+        return on_topic(probe(service, containers, context), service.kind)
     except Exception as error:  # drivers raise many kinds; each is the finding itself
         found = error.message() if isinstance(error, Problem) else " ".join(str(error).split()) or type(error).__name__
         return [
@@ -57,6 +56,7 @@ def probe_service(service: StackService, containers: list[Container], context: P
                 redact(found, context.secrets),
                 f"Read the log: docker compose logs {service.name}.",
                 time.monotonic() - started,
+                topic=service.kind,
             )
         ]
 
@@ -148,6 +148,7 @@ def _http(service: StackService, containers: list[Container], context: ProbeCont
             # 429 is an answer of a service that is up and guards itself.
             status=(200, 204, 301, 302, 303, 307, 308, 401, 403, 429),
             timeout=context.timeout,
+            topic=service.kind,
         )
         checks += http_probe.probe(endpoint)[0]
     return checks
@@ -175,15 +176,15 @@ def _proxy(service: StackService, containers: list[Container], context: ProbeCon
         connect_to=f"127.0.0.1:{published[port].port}",
         # Startup asks whether the proxy reaches the services; the certificate has checks of its own in verification.
         validate_certs=False,
+        topic=service.kind,
     )
     return http_probe.probe(endpoint)[0]
 
 
 def _celery_worker(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
     started = time.monotonic()
-    answer = ask_celery(
-        [item.name for item in containers], context.celery_app, context.runner, context.secrets, timeout=context.timeout, canary=False
-    )
+    names = [item.name for item in containers]
+    answer = celery.ask(names, context.celery_app, context.runner, context.secrets, timeout=context.timeout, full=False)
     nodes = list(answer["nodes"])
     return [
         judge(
@@ -197,42 +198,10 @@ def _celery_worker(service: StackService, containers: list[Container], context: 
     ]
 
 
-def ask_celery(
-    containers: Sequence[str], app: str, runner: Runner, secrets: tuple[str, ...], *, timeout: float, canary: bool
-) -> dict[str, Any]:
-    """Return what the script ``celery_script`` finds out inside the first of the workers' *containers*."""
-    return app_script.run(
-        ["docker", "exec", "--interactive", containers[0], "python", "-"],
-        celery_script,
-        {"app": app, "timeout": timeout, "canary": canary, "workers": len(containers)},
-        runner,
-        what=f"Asking the Celery application {app} failed",
-        remedy="Look at scheduler_celery_app and at the worker's log.",
-        secrets=secrets,
-        timeout=timeout * 6 + 20,
-    )
-
-
 def _celery_beat(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
     started = time.monotonic()
-    beats = [
-        process
-        for container in containers
-        for process in read_processes(container.name, context.runner)
-        if " beat" in process.command and not process.command.startswith(("sh ", "/bin/sh "))
-    ]
-    stopped = [process for process in beats if process.state.startswith(("T", "Z", "D"))]
-    found = f"{len(beats)} running" + (f", {len(stopped)} of them stopped ({stopped[0].state})" if stopped else "")
-    return [
-        judge(
-            f"{service.name}: scheduler process",
-            len(beats) == 1 and not stopped,
-            "exactly one, not stopped",
-            found,
-            f"Restart it: docker compose restart {service.name}.",
-            time.monotonic() - started,
-        )
-    ]
+    processes = [process for container in containers for process in read_processes(container.name, context.runner)]
+    return [celery.judge_beat_processes(service.name, celery.beats_among(processes), time.monotonic() - started)]
 
 
 PROBES: Mapping[str, Probe] = {

@@ -13,76 +13,13 @@ short_description: Prove that HTTP endpoints answer as expected
 version_added: 0.1.0
 description:
   - Sends requests to all endpoints at once and judges status, JSON values, headers, body, certificate and response time.
-  - Redirects are not followed; a redirect is an answer with a status of its own. Body size and time are bounded.
+  - Body size, time and the number of redirects are bounded.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
 extends_documentation_fragment:
+  - residency.scheduler.endpoints
   - residency.scheduler.attributes.read_only
 options:
-  endpoints:
-    description: What to ask, and what to expect.
-    type: list
-    elements: dict
-    required: true
-    suboptions:
-      name:
-        description: Name of the check, for reports.
-        type: str
-        required: true
-      url:
-        description: The URL. Its host is sent as Host and as TLS server name.
-        type: str
-        required: true
-      connect_to:
-        description: Connect to this C(address:port) in place of the host of the URL.
-        type: str
-      method:
-        description: HTTP method.
-        type: str
-        choices: [GET, HEAD, OPTIONS]
-        default: GET
-      status:
-        description: Accepted status codes.
-        type: list
-        elements: int
-        default: [200]
-      json:
-        description: Expected values by dotted path into the JSON body.
-        type: dict
-        default: {}
-      headers:
-        description: Regular expressions by name of a header that has to be there.
-        type: dict
-        default: {}
-      body:
-        description: Regular expression that the body has to match.
-        type: str
-      max_seconds:
-        description: Limit for the 95th percentile of the response times, in seconds.
-        type: float
-      requests:
-        description: How many requests to send; every answer has to be right.
-        type: int
-        default: 1
-      concurrency:
-        description: How many of them at once.
-        type: int
-        default: 1
-      timeout:
-        description: Seconds that one request may take in all.
-        type: float
-        default: 10
-      max_bytes:
-        description: A longer body is a failure and is not read further.
-        type: int
-        default: 1000000
-      ca_file:
-        description: Certificates to trust in place of the system's.
-        type: path
-      validate_certs:
-        description: Whether the certificate has to be valid for the host of the URL.
-        type: bool
-        default: true
   fail:
     description: Whether a failed check fails the task; otherwise it is only returned.
     type: bool
@@ -98,6 +35,28 @@ EXAMPLES = r"""
         json:
           status: ok
         max_seconds: 0.5
+
+- name: Look at the certificate, and at the way from http to https
+  residency.scheduler.http_health:
+    endpoints:
+      - name: redirect
+        url: http://scheduler.example.com/
+        follow: 1
+        tls: false
+      - name: certificate
+        url: https://scheduler.example.com/
+        tls: true
+        certificate_file: /var/lib/residency-scheduler/tls/fullchain.pem
+
+- name: Log in
+  residency.scheduler.http_health:
+    endpoints:
+      - name: login
+        url: https://scheduler.example.com/api/v1/auth/login
+        method: POST
+        send: {username: admin}
+        send_secrets: {password: "{{ admin_password }}"}
+        body: access_token
 
 - name: Load the page lightly, by way of the loopback address
   residency.scheduler.http_health:
@@ -126,63 +85,22 @@ latency:
   sample: {"API health": {"p50": 0.012, "p95": 0.020, "max": 0.021}}
 """
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils.check import failed, summary
-from ansible_collections.residency.scheduler.plugins.module_utils.http_probe import Endpoint, percentile, probe
+from ansible_collections.residency.scheduler.plugins.module_utils.endpoints import ENDPOINT_SPEC, parse_endpoints, probe_all
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
-
-ENDPOINT_SPEC: dict[str, Any] = {
-    "name": {"type": "str", "required": True},
-    "url": {"type": "str", "required": True},
-    "connect_to": {"type": "str"},
-    "method": {"type": "str", "choices": ["GET", "HEAD", "OPTIONS"], "default": "GET"},
-    "status": {"type": "list", "elements": "int", "default": [200]},
-    "json": {"type": "dict", "default": {}},
-    "headers": {"type": "dict", "default": {}},
-    "body": {"type": "str"},
-    "max_seconds": {"type": "float"},
-    "requests": {"type": "int", "default": 1},
-    "concurrency": {"type": "int", "default": 1},
-    "timeout": {"type": "float", "default": 10},
-    "max_bytes": {"type": "int", "default": 1000000},
-    "ca_file": {"type": "path"},
-    "validate_certs": {"type": "bool", "default": True},
-}
 
 
 def run(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Ask all endpoints at once, and return the checks; a failed one is a Problem."""
-    endpoints = [endpoint(value) for value in parameters["endpoints"]]
-    with ThreadPoolExecutor(max_workers=max(1, len(endpoints))) as pool:
-        probed = list(pool.map(probe, endpoints))
-    checks = [check for found, _answers in probed for check in found]
-    result = {
-        "changed": False,
-        "checks": [check.to_dict() for check in checks],
-        "latency": {
-            asked.name: _latency([answer.seconds for answer in answers])
-            for asked, (_found, answers) in zip(endpoints, probed, strict=True)
-        },
-    }
+    checks, latency = probe_all(parse_endpoints(parameters["endpoints"]))
+    result = {"changed": False, "checks": [check.to_dict() for check in checks], "latency": latency}
     if failed(checks) and parameters["fail"]:
         raise Problem("An endpoint does not answer as expected", f"\n{summary(checks)}", "", **result)
     return result
-
-
-def endpoint(value: Mapping[str, Any]) -> Endpoint:
-    """Return the Endpoint of one entry of the option."""
-    renamed = {"json": "json_values"}
-    fields = {renamed.get(key, key): item for key, item in value.items() if item is not None}
-    return Endpoint(**{**fields, "status": tuple(value["status"])})
-
-
-def _latency(seconds: Sequence[float]) -> dict[str, float]:
-    values = list(seconds)
-    return {"p50": round(percentile(values, 50), 3), "p95": round(percentile(values, 95), 3), "max": round(max(values), 3)}
 
 
 def main() -> None:

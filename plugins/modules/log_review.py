@@ -20,6 +20,7 @@ requirements:
   - Docker with the Compose plugin 2.0 or newer
 extends_documentation_fragment:
   - residency.scheduler.compose
+  - residency.scheduler.logs
   - residency.scheduler.attributes.read_only
 options:
   services:
@@ -27,23 +28,6 @@ options:
     type: list
     elements: str
     default: []
-  since:
-    description: RFC 3339 time; only lines from then on count.
-    type: str
-  patterns:
-    description: Regular expressions; a line that matches one of them is an error.
-    type: list
-    elements: str
-    default: ["\\b(ERROR|CRITICAL|FATAL)\\b", "^Traceback "]
-  ignore:
-    description: Regular expressions; a line that matches one of them is never an error.
-    type: list
-    elements: str
-    default: []
-  lines:
-    description: Lines to read at most from each container.
-    type: int
-    default: 2000
 """
 
 EXAMPLES = r"""
@@ -61,7 +45,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 checks:
-  description: One entry for each container.
+  description: One entry or more for each container.
   returned: always
   type: list
   elements: dict
@@ -72,71 +56,28 @@ findings:
   sample: {residency-scheduler-backend: ["ERROR: connection refused"]}
 """
 
-import re
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, failed, judge, summary
+from ansible_collections.residency.scheduler.plugins.module_utils.check import failed, summary
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project
-from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, parse_time, read_containers, read_log
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
+from ansible_collections.residency.scheduler.plugins.module_utils.logs import EXPECTATIONS_SPEC, review
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
 
 def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
     """Read the logs at once and judge them; a line that is an error is a Problem."""
     project = Project.from_parameters(parameters["project"])
-    secrets = project.secrets()
     wanted = parameters["services"]
-    containers = [
-        item
-        for item in read_containers(project.name, runner)
-        if item.state == "running" and (not wanted or item.service in wanted)
-    ]
-    since = parse_time(parameters["since"]) if parameters["since"] else None
-
-    def review(container: Container) -> list[str]:
-        return errors(_read(container, since, parameters["lines"], runner, secrets), parameters["patterns"], parameters["ignore"])
-
-    with ThreadPoolExecutor(max_workers=max(1, len(containers))) as pool:
-        found = dict(zip((item.name for item in containers), pool.map(review, containers), strict=True))
-    checks = [_check(name, lines) for name, lines in found.items()]
-    result = {
-        "changed": False,
-        "checks": [check.to_dict() for check in checks],
-        "findings": {name: lines[-20:] for name, lines in found.items() if lines},
-    }
+    containers = [item for item in read_containers(project.name, runner) if not wanted or item.service in wanted]
+    checks, findings = review(containers, parameters, project.secrets(), runner)
+    result = {"changed": False, "checks": [check.to_dict() for check in checks], "findings": findings}
     if failed(checks):
         raise Problem("There are errors in the logs", f"\n{summary(checks)}", "", **result)
     return result
-
-
-def _read(container: Container, since: datetime | None, lines: int, runner: Runner, secrets: Sequence[str]) -> list[str]:
-    start = max(since, container.started) if since else container.started
-    return read_log(container.name, runner, secrets, lines=lines, since=start.isoformat())
-
-
-def errors(lines: Sequence[str], patterns: Sequence[str], ignore: Sequence[str]) -> list[str]:
-    """Return the lines that match one of *patterns* and none of *ignore*. Pure."""
-    wrong, harmless = [re.compile(text) for text in patterns], [re.compile(text) for text in ignore]
-    return [
-        line
-        for line in lines
-        if any(pattern.search(line) for pattern in wrong) and not any(pattern.search(line) for pattern in harmless)
-    ]
-
-
-def _check(name: str, lines: Sequence[str]) -> Check:
-    return judge(
-        f"{name}: log",
-        not lines,
-        "no error",
-        f"{len(lines)} errors, the last: {lines[-1][:200]}" if lines else "no error",
-        f"Read it: docker logs {name}. A line that is harmless goes into verify_log_ignore.",
-    )
 
 
 def main() -> None:
@@ -145,10 +86,7 @@ def main() -> None:
         argument_spec={
             "project": PROJECT_SPEC,
             "services": {"type": "list", "elements": "str", "default": []},
-            "since": {"type": "str"},
-            "patterns": {"type": "list", "elements": "str", "default": [r"\b(ERROR|CRITICAL|FATAL)\b", "^Traceback "]},
-            "ignore": {"type": "list", "elements": "str", "default": []},
-            "lines": {"type": "int", "default": 2000},
+            **EXPECTATIONS_SPEC,
         },
         supports_check_mode=True,
     )

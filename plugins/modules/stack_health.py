@@ -117,18 +117,19 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils.check import summary
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
-from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project, read_config
-from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers, read_images, read_log
-from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock, SystemClock, Verdict, Wanted, watch
+from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
+from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock, SystemClock, Verdict, watch
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 from ansible_collections.residency.scheduler.plugins.module_utils.service_probe import ProbeContext, probe_service
-from ansible_collections.residency.scheduler.plugins.module_utils.stack import SERVICES_SPEC, StackService, parse_services
+from ansible_collections.residency.scheduler.plugins.module_utils.stack import SERVICES_SPEC, parse_services
+from ansible_collections.residency.scheduler.plugins.module_utils.stack_state import logs_of_sick, read_wanted
 
 
 def run(parameters: dict[str, Any], runner: Runner, clock: Clock) -> dict[str, Any]:
     """Look at the stack (or wait for it) and return the verdicts; anything less than healthy is a Problem."""
     project = Project.from_parameters(parameters["project"])
-    wanted = _wanted(project, parse_services(parameters["services"]), parameters["only"], runner)
+    wanted = read_wanted(project, parse_services(parameters["services"]), parameters["only"], runner)
     context = ProbeContext(
         runner=runner,
         environment=project.environment(),
@@ -154,35 +155,8 @@ def run(parameters: dict[str, Any], runner: Runner, clock: Clock) -> dict[str, A
     }
     sick = [verdict for verdict in verdicts if verdict.status != "healthy"]
     if sick:
-        raise _problem(sick, summary(checks), seconds, result, _logs(sick, context))
+        raise _problem(sick, summary(checks), seconds, result, logs_of_sick(verdicts, runner, context.secrets))
     return result
-
-
-def _wanted(project: Project, services: list[StackService], only: list[str], runner: Runner) -> list[Wanted]:
-    config = read_config(project, runner)
-    missing = [service.name for service in services if service.name not in config.services and not service.optional]
-    unknown = [name for name in only if name not in {service.name for service in services}]
-    if missing or unknown:
-        raise Problem(
-            "Reading scheduler_services failed",
-            f"{', '.join(missing or unknown)} is not a service of {'the compose files' if missing else 'this list'}",
-            f"Known are: {', '.join(config.services)}.",
-        )
-    images = read_images([service.image for service in config.services.values()], runner)
-    return [
-        Wanted(service, config.services[service.name].replicas, images.ids.get(config.services[service.name].image))
-        for service in services
-        if service.name in config.services and (not only or service.name in only)
-    ]
-
-
-def _logs(sick: list[Verdict], context: ProbeContext) -> dict[str, list[str]]:
-    return {
-        verdict.service: [
-            line for container in verdict.containers for line in read_log(container.name, context.runner, context.secrets)
-        ]
-        for verdict in sick
-    }
 
 
 def _problem(sick: list[Verdict], lines: str, seconds: float, result: dict[str, Any], logs: dict[str, list[str]]) -> Problem:

@@ -117,7 +117,8 @@ def test_judge_containers(
 
 def test_health_as_advice_is_still_told() -> None:
     verdict = judge_containers(Wanted(WORKER, 1, IMAGE), [replace(UP, health="unhealthy")], {})
-    assert [check.verdict for check in verdict.checks] == ["pass", "warn"]
+    assert [check.verdict for check in verdict.checks] == ["pass", "pass"]
+    assert verdict.checks[1].found.startswith("unhealthy (")
 
 
 class FakeClock:

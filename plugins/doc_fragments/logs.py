@@ -1,0 +1,41 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Documentation of what is expected of the logs."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Shared option documentation of log_review; stack_verify takes the same as its option C(logs)."""
+
+    DOCUMENTATION = r"""
+options:
+  since:
+    description: RFC 3339 time; only lines from then on count, and never lines from before the container's start.
+    type: str
+  patterns:
+    description: Regular expressions; a line that matches one of them is an error.
+    type: list
+    elements: str
+    default: ["\\b(ERROR|CRITICAL|FATAL)\\b", "^Traceback "]
+  connection_patterns:
+    description: Regular expressions; a line that matches one of them tells of a connection that failed.
+    type: list
+    elements: str
+    default: ["(?i)connection (refused|reset|timed out)", "(?i)could not (connect|translate host name)", "(?i)lost connection"]
+  ignore:
+    description: Regular expressions; a line that matches one of them is never an error.
+    type: list
+    elements: str
+    default: []
+  startup:
+    description: A regular expression by service, for the line with which it tells that it is up.
+    type: dict
+    default: {}
+  lines:
+    description: Lines to read at most from each container.
+    type: int
+    default: 2000
+"""

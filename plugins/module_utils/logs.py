@@ -1,0 +1,106 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What do the logs say? Errors, connections that failed, and the line with which a service tells that it is up."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
+
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
+from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, parse_time, read_log
+
+#: Seconds after its start within which a service tells that it is up.
+STARTUP_SECONDS = 300
+
+#: The argument spec of what is expected of the logs; documented in the fragment ``logs``.
+EXPECTATIONS_SPEC: dict[str, Any] = {
+    "since": {"type": "str"},
+    "patterns": {"type": "list", "elements": "str", "default": [r"\b(ERROR|CRITICAL|FATAL)\b", "^Traceback "]},
+    "connection_patterns": {
+        "type": "list",
+        "elements": "str",
+        "default": [r"(?i)connection (refused|reset|timed out)", r"(?i)could not (connect|translate host name)", r"(?i)lost connection"],
+    },
+    "ignore": {"type": "list", "elements": "str", "default": []},
+    "startup": {"type": "dict", "default": {}},
+    "lines": {"type": "int", "default": 2000},
+}
+
+
+def review(
+    containers: Sequence[Container], expected: Mapping[str, Any], secrets: Sequence[str], runner: Runner
+) -> tuple[list[Check], dict[str, list[str]]]:
+    """Read the logs of the running ones of *containers* at once; return the checks, and the last 20 errors of each container.
+
+    :arg expected: what :data:`EXPECTATIONS_SPEC` lists.
+    """
+    running = [item for item in containers if item.state == "running"]
+    with ThreadPoolExecutor(max_workers=max(1, len(running))) as pool:
+        found = list(pool.map(lambda item: _review_one(item, expected, secrets, runner), running))
+    checks = [check for mine, _wrong in found for check in mine]
+    return checks, {item.name: wrong[-20:] for item, (_mine, wrong) in zip(running, found, strict=True) if wrong}
+
+
+def _review_one(
+    container: Container, expected: Mapping[str, Any], secrets: Sequence[str], runner: Runner
+) -> tuple[list[Check], list[str]]:
+    start = container.started
+    since = max(start, parse_time(expected["since"])) if expected["since"] else start
+    lines = read_log(container.name, runner, secrets, lines=expected["lines"], since=since.isoformat())
+    wrong = matching(lines, expected["patterns"], expected["ignore"])
+    lost = matching(lines, expected["connection_patterns"], expected["ignore"])
+    checks = [
+        _check(container.name, "errors in the log", wrong, "log_errors"),
+        _check(container.name, "failed connections in the log", lost, "log_connections"),
+    ]
+    pattern = expected["startup"].get(container.service)
+    if pattern:
+        until = (start + timedelta(seconds=STARTUP_SECONDS)).isoformat()
+        first = read_log(container.name, runner, secrets, lines=expected["lines"], since=start.isoformat(), until=until)
+        checks.append(judge_startup(container.name, first, pattern))
+    return checks, wrong + [line for line in lost if line not in wrong]
+
+
+def matching(lines: Sequence[str], patterns: Sequence[str], ignore: Sequence[str]) -> list[str]:
+    """Return the lines that match one of *patterns* and none of *ignore*. Pure."""
+    wrong, harmless = [re.compile(text) for text in patterns], [re.compile(text) for text in ignore]
+    return [
+        line
+        for line in lines
+        if any(pattern.search(line) for pattern in wrong) and not any(pattern.search(line) for pattern in harmless)
+    ]
+
+
+def judge_startup(name: str, first: Sequence[str], pattern: str) -> Check:
+    """Judge the lines of a container's first minutes. Pure."""
+    told = [line for line in first if re.search(pattern, line)]
+    if not first:
+        # Docker's own rotation drops old lines: on a server that has run for weeks nothing can be said.
+        found, remedy = "the log does not reach back to its start", "Nothing to do, if the service answers."
+        return Check(f"{name}: start", "warn", f"a line like {pattern}", found, 0.0, remedy, "log_startup")
+    return judge(
+        f"{name}: start",
+        bool(told),
+        f"a line like {pattern}",
+        told[0][:120] if told else f"no such line among the first {len(first)}",
+        f"Read it: docker logs {name} | head.",
+        topic="log_startup",
+    )
+
+
+def _check(name: str, what: str, lines: Sequence[str], topic: str) -> Check:
+    return judge(
+        f"{name}: {what}",
+        not lines,
+        "none",
+        f"{len(lines)}, the last: {lines[-1][:200]}" if lines else "none",
+        f"Read it: docker logs {name}. A line that is harmless goes into verify_log_ignore.",
+        topic=topic,
+    )

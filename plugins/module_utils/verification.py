@@ -1,0 +1,171 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Every post-deployment check, side by side; whatever cannot be made is a failed check."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.residency.scheduler.plugins.module_utils import alembic, celery, database, logs
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, failed, judge
+from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, redact
+from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
+from ansible_collections.residency.scheduler.plugins.module_utils.endpoints import parse_endpoints, probe_all
+from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock, watch
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
+from ansible_collections.residency.scheduler.plugins.module_utils.service_probe import ProbeContext, probe_service
+from ansible_collections.residency.scheduler.plugins.module_utils.stack import parse_services
+from ansible_collections.residency.scheduler.plugins.module_utils.stack_state import logs_of_sick, read_wanted
+
+#: Seconds that a dump of the whole database may take.
+DUMP_TIMEOUT = 1800
+
+
+def options(name: str, spec: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of another module with their defaults.
+
+    :raises Problem: an option is unknown or of another type.
+    """
+    result = ArgumentSpecValidator(dict(spec)).validate(dict(values))
+    if result.error_messages:
+        raise Problem(f"Reading the option {name} failed", "; ".join(result.error_messages), f"It takes: {', '.join(spec)}.")
+    return dict(result.validated_parameters)
+
+
+class Verification:
+    """The parts of a verification, each of which returns checks; what else they found out is kept in ``facts``."""
+
+    def __init__(self, parameters: Mapping[str, Any], runner: Runner, clock: Clock) -> None:
+        """Read the parameters; a wrong one is a Problem before anything is asked."""
+        self._parameters = parameters
+        self._runner = runner
+        self._clock = clock
+        self._project = Project.from_parameters(parameters["project"])
+        self._secrets = self._project.secrets()
+        self._services = parse_services(parameters["services"])
+        self._celery = options("celery", celery.EXPECTATIONS_SPEC, parameters["celery"])
+        self._alembic = options("alembic", alembic.ALEMBIC_SPEC, parameters["alembic"])
+        self._logs = options("logs", logs.EXPECTATIONS_SPEC, parameters["logs"])
+        endpoints = parse_endpoints(parameters["endpoints"])
+        self._timed = [item for item in endpoints if item.max_seconds is not None]
+        self._untimed = [item for item in endpoints if item.max_seconds is None]
+        self._facts: dict[str, Any] = {"revision": [], "latency": {}, "logs": {}}
+
+    def run(self) -> dict[str, Any]:
+        """Make all checks and return them."""
+        parts: dict[str, float] = {}
+        at_once: dict[str, Callable[[], list[Check]]] = {
+            "services": self._check_services,
+            "celery": self._check_celery,
+            "alembic": self._check_alembic,
+            "database": self._check_database,
+            "endpoints": lambda: self._check_endpoints(self._untimed),
+            "app_script": self._check_app_script,
+        }
+        # Afterwards, one by one: response times on a host that is quiet again, and the logs with what the checks themselves caused.
+        then = {"performance": lambda: self._check_endpoints(self._timed), "logs": self._check_logs}
+        kinds = {service.kind for service in self._services}
+        if not kinds & {"celery_worker"}:
+            del at_once["celery"]
+        if "postgres" not in kinds:
+            del at_once["database"], at_once["alembic"]
+        with ThreadPoolExecutor(max_workers=len(at_once)) as pool:
+            running: list[Future[list[Check]]] = [pool.submit(self._timed_part, name, part, parts) for name, part in at_once.items()]
+            checks = [check for future in running for check in future.result()]
+        for name, part in then.items():
+            checks += self._timed_part(name, part, parts)
+        found = {"checks": [item.to_dict() for item in checks], "healthy": not failed(checks), "parts": parts}
+        return {"changed": False, **found, **self._facts}
+
+    def _timed_part(self, name: str, part: Callable[[], list[Check]], parts: dict[str, float]) -> list[Check]:
+        started = self._clock.now()
+        try:
+            return part()
+        except Exception as error:  # a part that breaks is a check that could not be made
+            found = error.message() if isinstance(error, Problem) else f"{type(error).__name__}: {error}"
+            remedy = "Mend what hinders this check, and verify again."
+            return [judge(f"{name}: check", False, "a check that can be made", redact(found, self._secrets)[:500], remedy, topic=name)]
+        finally:
+            parts[name] = round(self._clock.now() - started, 3)
+
+    def _check_services(self) -> list[Check]:
+        wanted = read_wanted(self._project, self._services, (), self._runner)
+        # Celery's own part asks the workers and beat more deeply than the probe of their kind does.
+        shallow = {service.name for service in self._services if service.kind.startswith("celery")}
+        context = ProbeContext(
+            runner=self._runner,
+            environment=self._project.environment(),
+            secrets=self._secrets,
+            domain=self._parameters["domain"],
+            celery_app=self._celery["app"],
+            timeout=self._parameters["probe_timeout"],
+        )
+        verdicts, _seconds = watch(
+            wanted,
+            lambda: read_containers(self._project.name, self._runner),
+            lambda service, containers: [] if service.name in shallow else probe_service(service, containers, context),
+            self._clock,
+            wait=self._parameters["wait"],
+            hold=self._parameters["hold"],
+        )
+        self._facts["logs"] = logs_of_sick(verdicts, self._runner, self._secrets)
+        return [check for verdict in verdicts for check in verdict.checks]
+
+    def _check_celery(self) -> list[Check]:
+        checks, _answer = celery.examine(self._project.name, self._celery, self._secrets, self._runner)
+        return checks
+
+    def _check_alembic(self) -> list[Check]:
+        started = self._clock.now()
+        answer = alembic.ask({"project": self._parameters["project"], **self._alembic}, self._runner)
+        revisions = alembic.Revisions.from_answer(answer)
+        self._facts["revision"] = list(revisions.current)
+        seconds = self._clock.now() - started
+        return [replace(check, seconds=seconds) for check in alembic.judge_revisions(revisions)]
+
+    def _check_database(self) -> list[Check]:
+        names = {service.name for service in self._services if service.kind == "postgres"}
+        home = next(
+            (item for item in read_containers(self._project.name, self._runner) if item.service in names and item.state == "running"), None
+        )
+        if home is None:
+            raise Problem("Asking the database failed", f"no container of {', '.join(names)} is running", "Read its log.")
+        checks = [database.ask(home.name, query, self._runner, self._secrets) for query in self._parameters["queries"]]
+        return [*checks, database.prove_readable(home.name, self._runner, self._secrets, DUMP_TIMEOUT)]
+
+    def _check_endpoints(self, endpoints: Sequence[Any]) -> list[Check]:
+        checks, latency = probe_all(endpoints)
+        self._facts["latency"] = {**self._facts["latency"], **latency}
+        return checks
+
+    def _check_app_script(self) -> list[Check]:
+        words = list(self._parameters["app_script"])
+        if not words:
+            return []
+        result = self._runner.run(["env", f"--chdir={self._project.directory}", *words], timeout=120)
+        return [
+            judge(
+                "the application's own check",
+                result.rc == 0,
+                f"exit code 0 of {shlex.join(words)}",
+                f"exit code {result.rc}: {redact(result.last_lines(1), self._secrets)[:200]}",
+                "Advice only: such scripts are often wrong about a good system. The checks beside it decide.",
+                result.seconds,
+                otherwise="warn",
+                topic="application_script",
+            )
+        ]
+
+    def _check_logs(self) -> list[Check]:
+        checks, findings = logs.review(read_containers(self._project.name, self._runner), self._logs, self._secrets, self._runner)
+        for name, lines in findings.items():
+            self._facts["logs"].setdefault(name, lines)
+        return checks

@@ -1,0 +1,78 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""logs: which lines are errors, and what a service's first lines say."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import parse_containers
+from ansible_collections.residency.scheduler.plugins.module_utils.logs import EXPECTATIONS_SPEC, judge_startup, matching, review
+
+EXPECTED = {name: option.get("default") for name, option in EXPECTATIONS_SPEC.items()}
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("2025-12-22 02:00:00 ERROR connection refused", True),
+        ("Traceback (most recent call last):", True),
+        ("FATAL:  password authentication failed", True),
+        ("INFO: 0 errors", False),
+        ("GET /ERRORS.html 200", False),
+        ("[2025-12-22 02:00:00: INFO/MainProcess] ready", False),
+    ],
+)
+def test_errors(line: str, wrong: bool) -> None:
+    assert matching([line], EXPECTED["patterns"], []) == ([line] if wrong else [])
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("consumer: Cannot connect to redis://redis:6379/0: Error 111. Connection refused.", True),
+        ('could not translate host name "db" to address', True),
+        ("LOG:  connection received: host=172.18.0.5", False),
+        ("Connected to redis://redis:6379/0", False),
+    ],
+)
+def test_connections_that_failed(line: str, wrong: bool) -> None:
+    assert matching([line], EXPECTED["connection_patterns"], []) == ([line] if wrong else [])
+
+
+def test_a_line_that_is_ignored() -> None:
+    lines = ["ERROR known and harmless", "ERROR new"]
+    assert matching(lines, EXPECTED["patterns"], ["known and harmless"]) == ["ERROR new"]
+
+
+@pytest.mark.parametrize(
+    ("first", "verdict"),
+    [
+        (["booting", "celery@a ready."], "pass"),
+        (["booting", "nothing more"], "fail"),
+        ([], "warn"),
+    ],
+)
+def test_the_line_of_a_start(first: list[str], verdict: str) -> None:
+    assert judge_startup("worker-1", first, r" ready\.$").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("since", "asked"),
+    [
+        (None, "--since 2026-11-23T09:5"),  # when the container started: what was logged before is another run's
+        ("2026-01-01T00:00:00Z", "--since 2026-11-23T09:5"),
+        ("2027-01-01T00:00:00Z", "--since 2027-01-01T00:00:00+00:00"),
+    ],
+)
+def test_old_lines_raise_no_alarm(since: str | None, asked: str, recorded, runner) -> None:
+    containers = json.loads(recorded("docker-26.1-inspect-small-stack.json"))
+    redis = [item for item in containers if item["Name"] == "/small-redis"]
+    redis[0]["State"]["StartedAt"] = "2026-11-23T09:55:00Z"
+    fake = runner((asked, "one\n\x1b[31mERROR\x1b[0m of s3cret\n"))
+    checks, findings = review(parse_containers(json.dumps(redis)), {**EXPECTED, "since": since}, ["s3cret"], fake)
+    assert findings == {"small-redis": ["ERROR of ********"]}
+    assert [(check.topic, check.verdict) for check in checks] == [("log_errors", "fail"), ("log_connections", "pass")]
