@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import re
@@ -73,7 +74,6 @@ class ActionModule(ActionBase):
             "changed": False,
             "verdict": verdict,
             "counts": summary["counts"],
-            "report": report,
             "json_file": shown.get("json", ""),
             "html_file": shown.get("html", ""),
             # As set_stats does: AWX shows it as the job's artifacts.
@@ -99,6 +99,13 @@ class ActionModule(ActionBase):
         return paths
 
 
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as in some execution environments
+        return f"user id {os.getuid()}"
+
+
 def _facts(given: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
     now = datetime.now(UTC)
     stages = close((variables.get("ansible_facts") or {}).get("scheduler_stages") or [], now)
@@ -107,7 +114,7 @@ def _facts(given: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         "title": given["title"],
         "host": str(variables.get("inventory_hostname", "")),
         "address": given["address"],
-        "by": given["by"] or "unknown",
+        "by": given["by"] or _user(),
         "started": started.isoformat(timespec="seconds"),
         "finished": now.isoformat(timespec="seconds"),
         "seconds": round((now - started).total_seconds(), 1),

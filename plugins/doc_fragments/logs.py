@@ -12,9 +12,10 @@ class ModuleDocFragment:
 
     DOCUMENTATION = r"""
 options:
-  since:
-    description: RFC 3339 time; only lines from then on count, and never lines from before the container's start.
-    type: str
+  seconds:
+    description:
+      - Only lines of the last so many seconds count, and never lines from before the container's start. All since then when left out.
+    type: int
   patterns:
     description: Regular expressions; a line that matches one of them is an error.
     type: list

@@ -101,6 +101,20 @@ def judge_containers(wanted: Wanted, containers: Sequence[Container], restarts_b
     return Verdict(name, status, tuple(on_topic(checks, "containers")), tuple(containers))
 
 
+def judge_restarts(verdicts: Sequence[Verdict], before: Mapping[str, int]) -> list[Check]:
+    """Judge whether no container restarted while it was watched; one that came back looks healthy again. Pure.
+
+    :arg before: restart counts by container name, when the watch began.
+    """
+    checks = []
+    for container in (item for verdict in verdicts for item in verdict.containers):
+        grown = container.restarts - before.get(container.name, container.restarts)
+        found = f"restarted {grown} times" if grown else "none"
+        remedy = _remedy(container.service, [container])
+        checks.append(judge(f"{container.name}: restarts", grown == 0, "none while it was watched", found, remedy, topic="containers"))
+    return checks
+
+
 def _health_check(wanted: Wanted, container: Container) -> Check | None:
     if container.health == "none":
         return None

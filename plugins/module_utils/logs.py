@@ -9,19 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
-from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, parse_time, read_log
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_log
 
 #: Seconds after its start within which a service tells that it is up.
 STARTUP_SECONDS = 300
 
 #: The argument spec of what is expected of the logs; documented in the fragment ``logs``.
 EXPECTATIONS_SPEC: dict[str, Any] = {
-    "since": {"type": "str"},
+    "seconds": {"type": "int"},
     "patterns": {"type": "list", "elements": "str", "default": [r"\b(ERROR|CRITICAL|FATAL)\b", "^Traceback "]},
     "connection_patterns": {
         "type": "list",
@@ -42,17 +42,19 @@ def review(
     :arg expected: what :data:`EXPECTATIONS_SPEC` lists.
     """
     running = [item for item in containers if item.state == "running"]
+    now = datetime.now(UTC)
     with ThreadPoolExecutor(max_workers=max(1, len(running))) as pool:
-        found = list(pool.map(lambda item: _review_one(item, expected, secrets, runner), running))
+        found = list(pool.map(lambda item: _review_one(item, expected, secrets, runner, now), running))
     checks = [check for mine, _wrong in found for check in mine]
     return checks, {item.name: wrong[-20:] for item, (_mine, wrong) in zip(running, found, strict=True) if wrong}
 
 
 def _review_one(
-    container: Container, expected: Mapping[str, Any], secrets: Sequence[str], runner: Runner
+    container: Container, expected: Mapping[str, Any], secrets: Sequence[str], runner: Runner, now: datetime
 ) -> tuple[list[Check], list[str]]:
-    start = container.started
-    since = max(start, parse_time(expected["since"])) if expected["since"] else start
+    start = since = container.started
+    if expected["seconds"] is not None:
+        since = max(start, now - timedelta(seconds=expected["seconds"]))
     lines = read_log(container.name, runner, secrets, lines=expected["lines"], since=since.isoformat())
     wrong = matching(lines, expected["patterns"], expected["ignore"])
     lost = matching(lines, expected["connection_patterns"], expected["ignore"])

@@ -88,13 +88,18 @@ def _certificate(parsed: Any) -> Certificate:
         names = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value.get_values_for_type(x509.DNSName)
     except x509.ExtensionNotFound:
         names = []
-    # Times without a zone are the form that all releases of cryptography in Debian have.
     return Certificate(
         names=tuple(names),
-        not_before=parsed.not_valid_before.replace(tzinfo=UTC),
-        not_after=parsed.not_valid_after.replace(tzinfo=UTC),
+        not_before=_utc(parsed, "not_valid_before"),
+        not_after=_utc(parsed, "not_valid_after"),
         fingerprint=parsed.fingerprint(SHA256()).hex(),
     )
+
+
+def _utc(parsed: Any, name: str) -> datetime:
+    # cryptography before 42 (Debian 12 has 38) knows times without a zone only; later ones deprecate them.
+    aware = getattr(parsed, f"{name}_utc", None)
+    return aware if isinstance(aware, datetime) else getattr(parsed, name).replace(tzinfo=UTC)
 
 
 def covers(names: tuple[str, ...], host: str) -> bool:

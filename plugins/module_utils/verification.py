@@ -19,7 +19,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.command import
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
 from ansible_collections.residency.scheduler.plugins.module_utils.endpoints import parse_endpoints, probe_all
-from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock, watch
+from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock, judge_restarts, watch
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.service_probe import ProbeContext, probe_service
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import parse_services
@@ -108,6 +108,7 @@ class Verification:
             celery_app=self._celery["app"],
             timeout=self._parameters["probe_timeout"],
         )
+        before = {item.name: item.restarts for item in read_containers(self._project.name, self._runner)}
         verdicts, _seconds = watch(
             wanted,
             lambda: read_containers(self._project.name, self._runner),
@@ -117,7 +118,8 @@ class Verification:
             hold=self._parameters["hold"],
         )
         self._facts["logs"] = logs_of_sick(verdicts, self._runner, self._secrets)
-        return [check for verdict in verdicts for check in verdict.checks]
+        checks = [check for verdict in verdicts for check in verdict.checks]
+        return checks + judge_restarts(verdicts, before)
 
     def _check_celery(self) -> list[Check]:
         checks, _answer = celery.examine(self._project.name, self._celery, self._secrets, self._runner)

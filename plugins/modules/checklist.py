@@ -83,7 +83,7 @@ options:
     type: str
     default: ""
   by:
-    description: Who runs this.
+    description: Who runs this. The user on the controller when it is empty.
     type: str
     default: ""
   reports_dir:
@@ -128,12 +128,9 @@ counts:
   returned: always
   type: dict
   sample: {pass: 18, open: 2, warn: 1, fail: 0}
-report:
-  description: The report, as in the JSON file; C(docs/report.schema.json) of the collection describes it.
-  returned: always
-  type: dict
 json_file:
-  description: Path of the JSON file on the controller; empty if none was written.
+  description:
+    - Path of the JSON file on the controller; empty if none was written. C(docs/report.schema.json) of the collection describes it.
   returned: always
   type: str
   sample: /srv/reports/scheduler-1-v1.0.0-20251222020000.json

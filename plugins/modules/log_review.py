@@ -12,8 +12,8 @@ module: log_review
 short_description: Look for errors in the logs of a compose project since a given time
 version_added: 0.1.0
 description:
-  - Reads the logs of all running containers at once, since O(since) or since each container started if that is later, so that an
-    old line raises no alarm. Colours are stripped and secrets blotted out.
+  - Reads the logs of all running containers at once, for the last O(seconds) or since each container started if that is later, so
+    that an old line raises no alarm. Colours are stripped and secrets blotted out.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
 requirements:
@@ -31,10 +31,10 @@ options:
 """
 
 EXAMPLES = r"""
-- name: Review the logs since the deployment began
+- name: Review the logs of the last ten minutes
   residency.scheduler.log_review:
     project: "{{ scheduler_compose }}"
-    since: "2025-12-22T02:00:00Z"
+    seconds: 600
 
 - name: Review the log of the workers
   residency.scheduler.log_review:

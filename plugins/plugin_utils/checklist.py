@@ -92,12 +92,12 @@ def complete(
             others.setdefault(topic, []).append(check)
     for topic, found in others.items():
         line = Line(f"other.{topic}", "Further checks", "Further checks", topic.replace("_", " ").capitalize(), (topic,), "")
-        answered.append(Answered(line, _worst(str(check["verdict"]) for check in found), tuple(found), {}))
+        answered.append(Answered(line, _worst(str(check["verdict"]) for check in found), _worst_first(found), {}))
     return answered
 
 
 def _answer(line: Line, checks: Sequence[Mapping[str, Any]], answer: Mapping[str, str]) -> Answered:
-    evidence = tuple(check for check in checks if check.get("topic") in line.topics)
+    evidence = _worst_first(check for check in checks if check.get("topic") in line.topics)
     if evidence:
         return Answered(line, _worst(str(check["verdict"]) for check in evidence), evidence, answer)
     if not line.person:
@@ -118,8 +118,13 @@ def _not_checked(line: Line) -> dict[str, Any]:
     }
 
 
+def _worst_first(checks: Iterable[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
+    return tuple(sorted(checks, key=lambda check: ("fail", "warn").index(check["verdict"]) if check["verdict"] in ("fail", "warn") else 2))
+
+
 def _worst(verdicts: Iterable[str]) -> str:
-    return max(verdicts, key=lambda verdict: VERDICTS.index(verdict) if verdict in VERDICTS else len(VERDICTS))
+    # What is no verdict is no pass either.
+    return max((verdict if verdict in VERDICTS else "fail" for verdict in verdicts), key=VERDICTS.index)
 
 
 def overall(answered: Sequence[Answered]) -> str:

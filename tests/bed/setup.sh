@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # setup.sh            system packages, and the venv of requirements/dev.txt at .venv
 # setup.sh newest     the same, and the venv of requirements/newest.txt at .venv-newest
+# setup.sh browser    the same as the first, and a browser for the report's page
 # setup.sh lock       write both requirements files anew from pyproject.toml
 # All of it lies in the cache, under a name made of what it consists of: another clone finds it ready-made, and a changed
 # requirement makes a new one.
@@ -105,8 +106,12 @@ main() {
             make_venv newest .venv-newest newest_python "$NEWEST_WHEEL" requirements/newest.txt \
                 requirements/collections-newest.yml
             ;;
+        browser)
+            apt_install chromium-headless-shell fonts-dejavu-core
+            make_venv main .venv main_python "$MAIN_WHEEL" requirements/dev.txt requirements/collections.yml
+            ;;
         "") make_venv main .venv main_python "$MAIN_WHEEL" requirements/dev.txt requirements/collections.yml ;;
-        *) fail "setup: $1 is not known" "call it without, or with newest or lock" ;;
+        *) fail "setup: $1 is not known" "call it without, or with newest, browser or lock" ;;
     esac
     place_get_pip
 }

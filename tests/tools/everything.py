@@ -21,6 +21,9 @@ def all_steps() -> list[Step]:
         Step("sanity newest", ["./dev", "sanity", "newest", "--only", "sanity"], ("setup",)),
         Step("units 2.19", ["./dev", "sanity", "2.19", "--only", "units"], ("setup",)),
         Step("units newest", ["./dev", "sanity", "newest", "--only", "units"], ("setup",)),
+        # After the engine, since both install packages.
+        Step("report page", ["./dev", "browser"], ("engine",)),
+        Step("sick stacks", ["./dev", "sick"], ("bed images",)),
         *(scenarios.step(name, ("bed images",)) for name in scenarios.SCENARIOS),
     ]
 

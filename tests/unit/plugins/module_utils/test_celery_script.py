@@ -118,7 +118,9 @@ def test_what_the_schedule_says(entries: dict[str, Any], queues: list[str], tick
     assert (found, tasks, interval) == (queues, sorted({entry["task"] for entry in entries.values()}), tick)
 
 
-@pytest.mark.parametrize(("name", "attribute"), [("the_app", "celery_app"), ("the_app", "celery"), ("the_app", "app"), ("the_app:mine", "mine")])
+@pytest.mark.parametrize(
+    ("name", "attribute"), [("the_app", "celery_app"), ("the_app", "celery"), ("the_app", "app"), ("the_app:mine", "mine")]
+)
 def test_the_application_is_found(name: str, attribute: str, install) -> None:
     app = application()
     install(**{attribute: app})

@@ -186,6 +186,26 @@ class Misbehaving(BaseHTTPRequestHandler):
     def answer_redirect(self) -> None:
         self._head(302, Location="/good")
 
+    def answer_loop(self) -> None:
+        self._head(302, Location="/other_loop")
+
+    def answer_other_loop(self) -> None:
+        self._head(302, Location="/loop")
+
+    def answer_far(self) -> None:
+        number = int(self.path.partition("?")[2] or 0)
+        self._head(302, Location=f"/far?{number + 1}")
+
+    def answer_sometimes(self) -> None:
+        self._head(500 if len(self.asked) % 5 == 0 else 200)
+
+    def answer_limited(self) -> None:
+        self._head(429 if len(self.asked) > 3 else 200)
+
+    def do_POST(self) -> None:
+        self._head(200)
+        self.wfile.write(self.rfile.read(int(self.headers["Content-Length"])))
+
     def answer_html(self) -> None:
         self._head(200, Content_Type="text/html")
         self.wfile.write(b"<html>It works</html>")
@@ -268,6 +288,56 @@ def test_a_redirect_is_told_not_followed(base: str) -> None:
     got = fetch(Endpoint("api", f"{base}/redirect"))
     assert (got.status, got.headers["location"]) == (302, "/good")
     assert Misbehaving.asked == ["/redirect"]
+
+
+@pytest.mark.parametrize(
+    ("path", "follow", "status", "error"),
+    [
+        ("redirect", 1, 200, ""),
+        ("loop", 5, 0, "redirect loop: BASE/loop -> BASE/other_loop -> BASE/loop"),
+        ("far", 2, 0, "more than 2 redirects: BASE/far -> BASE/far?1 -> BASE/far?2 -> BASE/far?3"),
+        ("loop", 0, 302, ""),
+    ],
+)
+def test_redirects_are_followed_so_far_and_no_further(base: str, path: str, follow: int, status: int, error: str) -> None:
+    got = fetch(Endpoint("page", f"{base}/{path}", follow=follow))
+    assert (got.status, got.error) == (status, error.replace("BASE", base))
+
+
+def test_a_document_is_sent(base: str) -> None:
+    got = fetch(Endpoint("login", f"{base}/", method="POST", send={"username": "a", "password": 'quote " é'}))
+    assert json.loads(got.body) == {"username": "a", "password": 'quote " é'}
+
+
+def test_one_answer_in_five_is_an_error(base: str) -> None:
+    Misbehaving.asked.clear()
+    checks, answers = probe(Endpoint("api", f"{base}/sometimes", requests=20, concurrency=4))
+    assert (checks[0].verdict, len(answers)) == ("fail", 20)
+    assert checks[0].found == "4 of 20 answers wrong: status 500"
+
+
+def test_what_does_not_work_at_all_is_asked_once(base: str) -> None:
+    Misbehaving.asked.clear()
+    checks, _answers = probe(Endpoint("api", f"{base}/silent", requests=100, timeout=0.3))
+    assert (checks[0].verdict, checks[0].found, len(Misbehaving.asked)) == ("fail", "no answer in time", 1)
+
+
+@pytest.mark.parametrize(
+    ("rate_limited", "verdict", "found"),
+    [
+        ("accept", "pass", "3 times 200, 0 bytes; 7 more were 429, rate limited"),
+        ("fail", "fail", "7 of 10 answers wrong: status 429"),
+    ],
+)
+def test_a_rate_limit_is_taken_as_told(base: str, rate_limited: str, verdict: str, found: str) -> None:
+    Misbehaving.asked.clear()
+    checks, _answers = probe(Endpoint("api", f"{base}/limited", requests=10, rate_limited=rate_limited))
+    assert (checks[0].verdict, checks[0].found) == (verdict, found)
+
+
+def test_nothing_but_rate_limits_proves_little() -> None:
+    (check,) = evaluate(replace(PLAIN, rate_limited="accept"), [answer(429)])
+    assert (check.verdict, check.found) == ("warn", "429 to each of 1: it is up, and limits the rate")
 
 
 @pytest.mark.parametrize("path", ["html", "deep"])

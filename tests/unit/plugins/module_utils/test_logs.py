@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import parse_containers
@@ -61,18 +62,20 @@ def test_the_line_of_a_start(first: list[str], verdict: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("since", "asked"),
+    ("seconds", "up", "age"),
     [
-        (None, "--since 2026-11-23T09:5"),  # when the container started: what was logged before is another run's
-        ("2026-01-01T00:00:00Z", "--since 2026-11-23T09:5"),
-        ("2027-01-01T00:00:00Z", "--since 2027-01-01T00:00:00+00:00"),
+        (None, 900, 900),  # since the container's start: what was logged before is another run's
+        (600, 60, 60),
+        (600, 900, 600),
     ],
 )
-def test_old_lines_raise_no_alarm(since: str | None, asked: str, recorded, runner) -> None:
+def test_old_lines_raise_no_alarm(seconds: int | None, up: int, age: int, recorded, runner) -> None:
     containers = json.loads(recorded("docker-26.1-inspect-small-stack.json"))
     redis = [item for item in containers if item["Name"] == "/small-redis"]
-    redis[0]["State"]["StartedAt"] = "2026-11-23T09:55:00Z"
-    fake = runner((asked, "one\n\x1b[31mERROR\x1b[0m of s3cret\n"))
-    checks, findings = review(parse_containers(json.dumps(redis)), {**EXPECTED, "since": since}, ["s3cret"], fake)
+    redis[0]["State"]["StartedAt"] = (datetime.now(UTC) - timedelta(seconds=up)).isoformat()
+    fake = runner(("docker logs", "one\n\x1b[31mERROR\x1b[0m of s3cret\n"))
+    checks, findings = review(parse_containers(json.dumps(redis)), {**EXPECTED, "seconds": seconds}, ["s3cret"], fake)
+    asked = datetime.fromisoformat(fake.calls[0][0][fake.calls[0][0].index("--since") + 1])
+    assert abs((datetime.now(UTC) - asked).total_seconds() - age) < 30
     assert findings == {"small-redis": ["ERROR of ********"]}
     assert [(check.topic, check.verdict) for check in checks] == [("log_errors", "fail"), ("log_connections", "pass")]

@@ -1,0 +1,197 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Stops Celery's workers from taking tasks, lets them finish, and lets them go on."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: celery_drain
+short_description: Let Celery's workers finish what they do, and take nothing new
+version_added: 0.2.0
+description:
+  - V(drained) cancels the consumers of all queues on all workers, and waits until no task is running or reserved. Tasks that arrive
+    meanwhile wait in their queues. Stopping a worker then loses nothing - a plain stop kills what runs on after ten seconds.
+  - When O(wait) is over and tasks are still being worked on, the workers consume again as before, and the task fails with a list of
+    what is left, so that nothing has changed.
+  - V(resumed) lets the workers consume their queues again. A worker that was replaced does so by itself.
+author:
+  - Residency Scheduler operations team (@residency-scheduler)
+requirements:
+  - Docker with the Compose plugin 2.0 or newer
+extends_documentation_fragment:
+  - residency.scheduler.compose
+attributes:
+  check_mode:
+    support: full
+    description: Tells whether the workers consume, and changes nothing.
+  diff_mode:
+    support: full
+    description: Shows the queues that each worker consumes.
+  idempotent:
+    support: full
+    description: Workers that consume as wanted are not told anything.
+options:
+  state:
+    description: Whether the workers take tasks.
+    type: str
+    choices: [drained, resumed]
+    default: drained
+  service:
+    description: Name of the worker service.
+    type: str
+    default: celery-worker
+  app:
+    description: The Celery application, as for C(celery -A).
+    type: str
+    default: app.core.celery_app
+  queues:
+    description: Queues to resume. Those of the option C(-Q) in the containers' command when empty.
+    type: list
+    elements: str
+    default: []
+  wait:
+    description: Seconds to wait at most for tasks to end.
+    type: int
+    default: 300
+  timeout:
+    description: Seconds to wait at most for the workers' answers.
+    type: int
+    default: 5
+"""
+
+EXAMPLES = r"""
+- name: Let the workers finish, at most ten minutes
+  residency.scheduler.celery_drain:
+    project: "{{ scheduler_compose }}"
+    wait: 600
+
+- name: Let them go on
+  residency.scheduler.celery_drain:
+    project: "{{ scheduler_compose }}"
+    state: resumed
+"""
+
+RETURN = r"""
+queues:
+  description: Queues that each worker consumed before.
+  returned: always
+  type: dict
+  sample: {celery@61ec05b839e7: [default, notifications]}
+left:
+  description: Tasks that were still being worked on at the deadline.
+  returned: always
+  type: list
+  elements: dict
+  sample: [{task: app.tasks.solve, id: 6f7b, node: celery@61ec05b839e7, state: running}]
+seconds:
+  description: How long it took until the workers were idle, in seconds.
+  returned: always
+  type: float
+  sample: 4.6
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.residency.scheduler.plugins.module_utils import app_script, celery_drain_script
+from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
+from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_containers
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
+
+
+def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict[str, Any]:
+    """Look, decide, and tell the workers; tasks that do not end are a Problem."""
+    project = Project.from_parameters(parameters["project"])
+    service = str(parameters["service"])
+    workers = [item for item in read_containers(project.name, runner) if item.service == service and item.state == "running"]
+    if not workers:
+        # Nobody consumes, and nobody can be told to.
+        return {"changed": False, "queues": {}, "left": [], "seconds": 0.0}
+    wanted = [] if parameters["state"] == "drained" else list(parameters["queues"]) or queues_of(workers[0].command)
+    before = _ask(parameters, workers, "look", [], runner, project.secrets())["before"]
+    changed = any(sorted(names) != sorted(wanted) for names in before.values())
+    result = {"changed": changed, "queues": before, "left": [], "seconds": 0.0, "diff": _diff(before, wanted)}
+    # Workers that consume nothing may still be working: draining always waits.
+    if check_mode or (parameters["state"] == "resumed" and not changed):
+        return result
+    action = "drain" if parameters["state"] == "drained" else "resume"
+    answer = _ask(parameters, workers, action, wanted, runner, project.secrets())
+    result |= {"left": answer["left"], "seconds": answer["seconds"]}
+    if answer["left"]:
+        tasks = ", ".join(f"{task['task']} ({task['state']} on {task['node']})" for task in answer["left"])
+        raise Problem(
+            "Draining the Celery workers failed",
+            f"after {parameters['wait']} s {len(answer['left'])} tasks are left: {tasks}",
+            "The workers consume again, nothing has changed. Wait for these tasks, or raise the time to wait.",
+            **{**result, "changed": False},
+        )
+    return result
+
+
+def queues_of(command: Sequence[str]) -> list[str]:
+    """Return the queues of the option ``-Q`` of a worker's command; Celery's default queue without one. Pure."""
+    words = [part for word in command for part in word.split()]
+    for index, word in enumerate(words):
+        if word in ("-Q", "--queues") and index + 1 < len(words):
+            return words[index + 1].split(",")
+        if word.startswith("--queues="):
+            return word.removeprefix("--queues=").split(",")
+        if word.startswith("-Q") and len(word) > 2:
+            return word.removeprefix("-Q").split(",")
+    return ["celery"]
+
+
+def _ask(
+    parameters: Mapping[str, Any], workers: Sequence[Container], action: str, queues: list[str], runner: Runner, secrets: Sequence[str]
+) -> dict[str, Any]:
+    wait = float(parameters["wait"]) if action == "drain" else 0.0
+    return app_script.run(
+        ["docker", "exec", "--interactive", workers[0].name, "python", "-"],
+        celery_drain_script,
+        {
+            "app": parameters["app"],
+            "action": action,
+            "queues": queues,
+            "workers": len(workers),
+            "wait": wait,
+            "timeout": parameters["timeout"],
+        },
+        runner,
+        what="Telling the Celery workers failed",
+        remedy="Look at scheduler_celery_app and at the worker's log.",
+        secrets=secrets,
+        timeout=wait + parameters["timeout"] * 10 + 30,
+    )
+
+
+def _diff(before: Mapping[str, Sequence[str]], wanted: Sequence[str]) -> dict[str, str]:
+    return {
+        "before": "".join(f"{node}: {', '.join(names) or 'nothing'}\n" for node, names in sorted(before.items())),
+        "after": "".join(f"{node}: {', '.join(sorted(wanted)) or 'nothing'}\n" for node in sorted(before)),
+    }
+
+
+def main() -> None:
+    """Wire parameters, adapters and result together."""
+    module = AnsibleModule(
+        argument_spec={
+            "project": PROJECT_SPEC,
+            "state": {"type": "str", "choices": ["drained", "resumed"], "default": "drained"},
+            "service": {"type": "str", "default": "celery-worker"},
+            "app": {"type": "str", "default": "app.core.celery_app"},
+            "queues": {"type": "list", "elements": "str", "default": []},
+            "wait": {"type": "int", "default": 300},
+            "timeout": {"type": "int", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, lambda: run(module.params, module.check_mode, SubprocessRunner()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""Each way in which a real stack can be sick is caught by name, with a remedy; and the healthy stack passes.
+
+A case breaks the stack, verifies, and mends it. What is broken is broken for real: signals, wrong passwords, other images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from deployed_server import Server
+
+P = "residency-scheduler"
+PSQL = f"docker exec -i {P}-db psql -q -v ON_ERROR_STOP=1 -U scheduler -d residency_scheduler"
+REDIS_PASSWORD = f"""$(sed -n "s/^REDIS_PASSWORD=//p" /opt/{P}/.env | tr -d "'")"""
+REDIS = f"""docker exec -i {P}-redis sh -c 'REDISCLI_AUTH="$0" exec redis-cli "$@"' "{REDIS_PASSWORD}" """
+CELERY = f"docker exec {P}-celery-worker-1 celery -A app.core.celery_app"
+NETWORK = f"{P}_default"
+TLS = f"/var/lib/{P}/tls"
+HEAD = "20251222_shift_index"
+BEAT_PID = f"$(docker inspect -f '{{{{.State.Pid}}}}' {P}-celery-beat)"
+# Waits until the pages behind the proxy answer (the server has no curl).
+READY = f"""docker exec {P}-nginx nginx -s reload; python3 - <<'END'
+import ssl, time, urllib.request
+blind, until = ssl._create_unverified_context(), time.monotonic() + 60
+for path in ("/health", "/"):
+    while time.monotonic() < until:
+        try:
+            urllib.request.urlopen("https://localhost" + path, context=blind, timeout=3)
+            break
+        except OSError:
+            time.sleep(0.3)
+END
+"""
+# The pool's processes of both workers, without their parents.
+CHILDREN = (
+    "for name in 1 2; do main=$(docker inspect -f '{{.State.Pid}}' " + P + "-celery-worker-$name); "
+    "for pid in $(docker top " + P + "-celery-worker-$name -o pid | tail -n +2); do "
+    '[ "$pid" = "$main" ] || kill -SIGNAL "$pid"; done; done'
+)
+
+
+@dataclass(frozen=True)
+class Sick:
+    """A way to be sick.
+
+    :ivar subject: a failed check of this name has to tell ``found``.
+    :ivar passes: a line of the checklist that has to pass all the same: it shows what a shallow look would see.
+    """
+
+    name: str
+    make: str
+    mend: str
+    subject: str
+    found: str
+    variables: dict[str, Any] = field(default_factory=dict)
+    passes: str = ""
+
+
+def certificate(names: str, days: str) -> str:
+    """Return the script that makes nginx show another self-signed certificate; the first one is kept beside it."""
+    program = f"""
+import datetime as d
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization as s
+from cryptography.hazmat.primitives.asymmetric import ec
+key = ec.generate_private_key(ec.SECP256R1())
+who = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "{names}")])
+now = d.datetime.now(d.timezone.utc)
+first, last = {days}
+made = (x509.CertificateBuilder().subject_name(who).issuer_name(who).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(now + d.timedelta(days=first)).not_valid_after(now + d.timedelta(days=last))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("{names}")]), False).sign(key, hashes.SHA256()))
+open("{TLS}/fullchain.pem", "wb").write(made.public_bytes(s.Encoding.PEM))
+open("{TLS}/privkey.pem", "wb").write(
+    key.private_bytes(s.Encoding.PEM, s.PrivateFormat.PKCS8, s.NoEncryption()))
+"""
+    return f"cp -a {TLS}/fullchain.pem {TLS}/privkey.pem /root/; python3 - <<'END'\n{program}END\ndocker exec {P}-nginx nginx -s reload"
+
+
+CERTIFICATE_BACK = f"cp -a /root/fullchain.pem /root/privkey.pem {TLS}/; docker exec {P}-nginx nginx -s reload"
+
+CASES = [
+    Sick(
+        "database stopped, and /health says ok",
+        f"docker stop -t 5 {P}-db",
+        f"docker start {P}-db",
+        "^db: containers",
+        "exited",
+        passes="post.3.health",
+    ),
+    Sick(
+        "Redis says PONG and refuses writes",
+        f"{REDIS} CONFIG SET min-replicas-to-write 1",
+        f"{REDIS} CONFIG SET min-replicas-to-write 0",
+        "^redis: ",
+        "NOREPLICAS",
+    ),
+    Sick(
+        "Redis wants another password",
+        f"{REDIS} CONFIG SET requirepass other-password-of-the-test",
+        f"docker restart -t 5 {P}-redis; docker restart -t 5 {P}-celery-worker-1 {P}-celery-worker-2; sleep 8",
+        "^redis: ",
+        "(?i)invalid username-password|WRONGPASS",
+    ),
+    Sick(
+        "workers answer and do nothing",
+        CHILDREN.replace("SIGNAL", "STOP"),
+        CHILDREN.replace("SIGNAL", "CONT"),
+        "queue default: canary",
+        "TimeoutError",
+    ),
+    Sick(
+        "workers listen to another queue",
+        f"{CELERY} control cancel_consumer default",
+        f"{CELERY} control add_consumer default",
+        "queue default: consumers",
+        "none: its tasks pile up",
+    ),
+    Sick(
+        "one worker too few",
+        f"docker stop -t 5 {P}-celery-worker-2",
+        f"docker start {P}-celery-worker-2",
+        "^celery-worker: containers",
+        "celery-worker-2 exited",
+    ),
+    Sick(
+        "beat stopped by a signal",
+        f"kill -STOP {BEAT_PID}",
+        f"kill -CONT {BEAT_PID}",
+        "celery-beat: scheduler process",
+        r"1 of them stopped \(T",
+    ),
+    Sick(
+        "two beats",
+        f"docker exec -d {P}-celery-beat celery -A app.core.celery_app beat -s /tmp/second --pidfile=; sleep 3",
+        f"docker restart -t 5 {P}-celery-beat; sleep 12",
+        "celery-beat: scheduler process",
+        "^2 running",
+    ),
+    Sick(
+        "beat runs and sends nothing",
+        f"docker network disconnect {NETWORK} {P}-celery-beat; sleep 25",
+        f"docker network connect --alias celery-beat {NETWORK} {P}-celery-beat; docker restart -t 5 {P}-celery-beat; sleep 12",
+        "celery-beat: ticks",
+        "the last one [0-9]+ s ago",
+    ),
+    Sick(
+        "a queue that nobody consumes",
+        "true",
+        "true",
+        "queue metrics: consumers",
+        "none: its tasks pile up",
+        variables={"verify_unconsumed_queues_allowed": []},
+    ),
+    Sick(
+        "an old image still runs",
+        f"image=$(docker inspect -f '{{{{.Config.Image}}}}' {P}-frontend); docker tag $image {P}-frontend:aside; "
+        "printf 'FROM %s\\nLABEL newer=1\\n' $image | docker build -q -t $image -",
+        f"docker tag {P}-frontend:aside $(docker inspect -f '{{{{.Config.Image}}}}' {P}-frontend)",
+        f"{P}-frontend: image",
+        "^image [0-9a-f]{12}$",
+    ),
+    Sick(
+        "nginx holds the address of before",
+        f"docker network disconnect {NETWORK} {P}-backend; "
+        f"docker network connect --alias backend --ip $(docker network inspect -f '{{{{(index .IPAM.Config 0).Subnet}}}}' {NETWORK} "
+        f"| sed \"s#\\.[0-9]*/.*#.$((RANDOM % 100 + 100))#\") {NETWORK} {P}-backend",
+        READY,
+        "^API health",
+        "status 50[24]",
+    ),
+    Sick(
+        "healthy, and dead after a few seconds",
+        f"(sleep 8; kill -9 $(docker inspect -f '{{{{.State.Pid}}}}' {P}-frontend)) >/dev/null 2>&1 </dev/null &",
+        READY,
+        "frontend: restarts",
+        "^restarted 1 times",
+        variables={"verify_hold": 14},
+    ),
+    Sick(
+        "database behind the code",
+        f"{PSQL} -c \"UPDATE alembic_version SET version_num = '20251208_task_runs'\"",
+        f"{PSQL} -c \"UPDATE alembic_version SET version_num = '{HEAD}'\"",
+        "database: revision",
+        f"behind by .*{HEAD}",
+    ),
+    Sick(
+        "database ahead of the code",
+        f"{PSQL} -c \"UPDATE alembic_version SET version_num = '20990101_future'\"",
+        f"{PSQL} -c \"UPDATE alembic_version SET version_num = '{HEAD}'\"",
+        "database: revision",
+        "20990101_future, which this release does not know",
+    ),
+    Sick(
+        "database on two branches",
+        f"{PSQL} -c \"INSERT INTO alembic_version VALUES ('20251208_task_runs')\"",
+        f"{PSQL} -c \"DELETE FROM alembic_version WHERE version_num = '20251208_task_runs'\"",
+        "database: revision",
+        "20251208_task_runs, 20251222_shift_index",
+    ),
+    Sick("certificate expired", certificate("localhost", "-400, -1"), CERTIFICATE_BACK, "frontend: certificate's lifetime", "^expired "),
+    Sick("certificate near its end", certificate("localhost", "-90, 7"), CERTIFICATE_BACK, "frontend: certificate's lifetime", "^7 of 97"),
+    Sick("certificate of another name", certificate("elsewhere.example", "-1, 90"), CERTIFICATE_BACK, "certificate's name", "elsewhere"),
+    Sick(
+        "certificate of another key",
+        certificate("localhost", "-1, 90") + f"; cp -a /root/privkey.pem {TLS}/; docker restart -t 5 {P}-nginx; sleep 3",
+        CERTIFICATE_BACK.replace(f"docker exec {P}-nginx nginx -s reload", f"docker restart -t 5 {P}-nginx"),
+        "^nginx: containers",
+        "restarting",
+    ),
+    Sick(
+        "an error in the log",
+        f"docker exec {P}-backend sh -c 'echo \"ERROR the disk is on fire\" > /proc/1/fd/1'",
+        f"docker restart -t 5 {P}-backend; {READY}",
+        f"{P}-backend: errors in the log",
+        "disk is on fire",
+    ),
+]
+
+
+def test_the_healthy_stack_passes(server: Server) -> None:
+    outcome = server.verify(verify_log_seconds=5)
+    assert outcome.rc == 0, outcome.told()
+    assert outcome.failures() == []
+    # Containers without a health check of Docker's are no finding: the frontend has none, and answers.
+    assert "none" not in [check["found"] for check in outcome.failures()]
+
+
+@pytest.mark.parametrize("sick", CASES, ids=lambda sick: sick.name)
+def test_it_is_caught_by_name(sick: Sick, server: Server) -> None:
+    server.ssh(sick.make)
+    try:
+        outcome = server.verify(**sick.variables)
+    finally:
+        server.ssh(sick.mend)
+    assert outcome.rc != 0, outcome.told()
+    named = outcome.names(sick.subject, sick.found)
+    assert named, outcome.told()
+    assert all(check["remedy"] for check in named)
+    assert named[0]["subject"] in outcome.output
+    if sick.passes:
+        assert {line["id"]: line["verdict"] for line in outcome.report["lines"]}[sick.passes] == "pass"
+    assert outcome.seconds < 90
+
+
+def test_after_all_that_it_is_healthy_again(server: Server) -> None:
+    outcome = server.verify(verify_log_seconds=5)
+    assert outcome.rc == 0, outcome.told()
