@@ -8,22 +8,26 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Shared option documentation of celery_health; stack_verify takes the same as its option C(celery)."""
+    """Shared option documentation: ``celery.app`` (which application), ``celery`` (what celery_health expects of it)."""
 
-    DOCUMENTATION = r"""
+    APP = r"""
 options:
   service:
     description: Name of the worker service.
     type: str
     default: celery-worker
-  beat_service:
-    description: Name of the scheduler's service; empty where there is none.
-    type: str
-    default: celery-beat
   app:
     description: The Celery application, as for C(celery -A).
     type: str
     default: app.core.celery_app
+"""
+
+    DOCUMENTATION = r"""
+options:
+  beat_service:
+    description: Name of the scheduler's service; empty where there is none.
+    type: str
+    default: celery-beat
   unconsumed_queues_allowed:
     description: Queues that tasks are sent to and that nobody consumes, known and accepted; they give a warning only.
     type: list

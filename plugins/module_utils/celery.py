@@ -31,11 +31,15 @@ TICK = "Sending due task"
 #: Seconds by which a tick may be late on a busy host before it is missing.
 TICK_MARGIN = 10.0
 
+#: The argument spec of what celery_health and celery_drain share; documented in the fragment ``celery.app``.
+APP_SPEC: dict[str, Any] = {
+    "service": {"type": "str", "default": "celery-worker"},
+    "app": {"type": "str", "default": "app.core.celery_app"},
+}
 #: The argument spec of what is expected of Celery; documented in the fragment ``celery``.
 EXPECTATIONS_SPEC: dict[str, Any] = {
-    "service": {"type": "str", "default": "celery-worker"},
+    **APP_SPEC,
     "beat_service": {"type": "str", "default": "celery-beat"},
-    "app": {"type": "str", "default": "app.core.celery_app"},
     "unconsumed_queues_allowed": {"type": "list", "elements": "str", "default": []},
     "depth_limit": {"type": "int", "default": 1000},
     "beat_wait": {"type": "int", "default": 20},
@@ -53,18 +57,32 @@ class Beat:
 
 
 def ask(
-    containers: Sequence[str], app: str, runner: Runner, secrets: Sequence[str], *, timeout: float, full: bool
+    containers: Sequence[Container],
+    app: str,
+    action: str,
+    runner: Runner,
+    secrets: Sequence[str],
+    *,
+    timeout: float,
+    wait: float = 0.0,
+    queues: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """Return what the script ``celery_script`` finds out inside the first of the workers' *containers*."""
+    """Return what the script ``celery_script`` says to *action*, inside the first of the workers' *containers*.
+
+    :arg timeout: seconds for the workers' answers.
+    :arg wait: seconds that running tasks may take to end (``drain``).
+    :arg queues: what to consume again (``resume``).
+    """
+    parameters = {"app": app, "action": action, "workers": len(containers), "timeout": timeout, "wait": wait, "queues": list(queues)}
     return app_script.run(
-        ["docker", "exec", "--interactive", containers[0], "python", "-"],
+        ["docker", "exec", "--interactive", containers[0].name, "python", "-"],
         celery_script,
-        {"app": app, "timeout": timeout, "full": full, "workers": len(containers)},
+        parameters,
         runner,
         what=f"Asking the Celery application {app} failed",
         remedy="Look at scheduler_celery_app and at the worker's log.",
         secrets=secrets,
-        timeout=timeout * 3 + 20,
+        timeout=wait + timeout * 10 + 20,
     )
 
 
@@ -82,8 +100,7 @@ def examine(project: str, expected: Mapping[str, Any], secrets: Sequence[str], r
             f"no container of {expected['service']} is running",
             f"Read the log: docker compose logs {expected['service']}.",
         )
-    names = [item.name for item in workers]
-    answer = ask(names, expected["app"], runner, secrets, timeout=expected["timeout"], full=True)
+    answer = ask(workers, expected["app"], "examine", runner, secrets, timeout=expected["timeout"])
     checks = judge_workers(answer, expected["service"], len(workers), expected["unconsumed_queues_allowed"], expected["depth_limit"])
     if expected["beat_service"]:
         checks += _examine_beat(containers, answer["tick_seconds"], expected, runner)

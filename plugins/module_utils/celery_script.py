@@ -2,7 +2,7 @@
 # Copyright: Contributors to the residency.scheduler collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Asks a Celery application about its workers. Runs inside a worker's container, with the application's own Python."""
+"""Asks a Celery application about its workers, and tells them to drain. Runs in a worker's container, with its own Python."""
 
 from __future__ import annotations
 
@@ -12,45 +12,32 @@ import uuid
 from typing import Any
 
 
-def main(app: str, timeout: float, full: bool, workers: int) -> dict[str, Any]:
-    """Return the nodes that answer and, if *full*, all that the application knows of queues, tasks and its schedule.
+def main(
+    app: str, action: str, workers: int, timeout: float, queues: list[str] | None = None, wait: float = 0.0
+) -> dict[str, Any]:
+    """Return what *action* asks for.
 
     :arg app: as for ``celery -A``: a module with a Celery instance named ``celery_app``, ``celery`` or ``app``,
         or "module:attribute".
+    :arg action: ``nodes``: who answers; ``examine``: all that the application knows of queues, tasks and its schedule, with
+        a canary through each consumed queue; ``consumed``: the queues of each node; ``drain``: consume nothing, and wait
+        until nothing is being worked on; ``resume``.
+    :arg workers: how many nodes should answer; the wait for them ends with the last.
     :arg timeout: seconds to wait for the nodes' answers, and for all canaries together.
-    :arg full: also compare queues and tasks, count what waits, and send a canary through each consumed queue.
-    :arg workers: how many nodes should answer; the wait ends with the last of them.
+    :arg queues: what to resume.
+    :arg wait: seconds to wait at most for running tasks to end.
     """
     celery = _find(app)
-    ping = celery.control.inspect(timeout=timeout, limit=workers).ping() or {}
-    nodes = {node for node, answer in ping.items() if answer.get("ok") == "pong"}
-    if not full:
-        return {"nodes": sorted(nodes)}
-    celery.loader.import_default_modules()
-    # Without a limit: a worker that should not be there answers here. All were awake just now, so a second is enough.
-    queues = {
-        node: sorted(queue["name"] for queue in found)
-        for node, found in (celery.control.inspect(timeout=1.0).active_queues() or {}).items()
-    }
-    nodes |= set(queues)
-    registered = celery.control.inspect(timeout=timeout, limit=len(nodes)).registered() or {} if nodes else {}
-    tasks = sorted(name for name in celery.tasks if not name.startswith("celery."))
-    consumed = sorted({name for names in queues.values() for name in names})
-    routed, scheduled, tick = _schedule(celery)
-    return {
-        "nodes": sorted(nodes),
-        "queues": queues,
-        "consumed": consumed,
-        "routed": sorted(set(routed) | set(_routes(celery))),
-        "tasks": tasks,
-        "scheduled": scheduled,
-        "missing_tasks": {
-            node: sorted(set(tasks) - {name.split(" ")[0] for name in names}) for node, names in sorted(registered.items())
-        },
-        "tick_seconds": tick,
-        **_depths(celery, sorted(set(consumed) | set(routed) | set(_routes(celery)))),
-        "canaries": _canaries(celery, consumed, timeout),
-    }
+    if action == "nodes":
+        return {"nodes": sorted(_ping(celery, workers, timeout))}
+    if action == "examine":
+        return _examine(celery, workers, timeout)
+    before = _consumed(celery, timeout, workers)
+    if action == "drain":
+        return {"before": before, **_drain(celery, before, wait, timeout)}
+    if action == "resume":
+        _resume(celery, dict.fromkeys(before, queues or []), timeout)
+    return {"before": before}
 
 
 def _find(app: str) -> Any:
@@ -61,6 +48,43 @@ def _find(app: str) -> Any:
         if hasattr(found, "control"):
             return found
     raise SystemExit(f"{app} holds no Celery application")
+
+
+def _ping(celery: Any, workers: int, timeout: float) -> set[str]:
+    answers = celery.control.inspect(timeout=timeout, limit=workers).ping() or {}
+    return {node for node, answer in answers.items() if answer.get("ok") == "pong"}
+
+
+def _consumed(celery: Any, timeout: float, limit: int | None) -> dict[str, list[str]]:
+    answers = celery.control.inspect(timeout=timeout, limit=limit).active_queues() or {}
+    return {node: sorted(queue["name"] for queue in queues or []) for node, queues in answers.items()}
+
+
+def _examine(celery: Any, workers: int, timeout: float) -> dict[str, Any]:
+    nodes = _ping(celery, workers, timeout)
+    celery.loader.import_default_modules()
+    # Without a limit: a worker that should not be there answers here. All were awake just now, so a second is enough.
+    queues = _consumed(celery, 1.0, None)
+    nodes |= set(queues)
+    registered = celery.control.inspect(timeout=timeout, limit=len(nodes)).registered() or {} if nodes else {}
+    tasks = sorted(name for name in celery.tasks if not name.startswith("celery."))
+    consumed = sorted({name for names in queues.values() for name in names})
+    scheduled_queues, scheduled, tick = _schedule(celery)
+    routed = sorted({*scheduled_queues, *_routes(celery)})
+    return {
+        "nodes": sorted(nodes),
+        "queues": queues,
+        "consumed": consumed,
+        "routed": routed,
+        "tasks": tasks,
+        "scheduled": scheduled,
+        "missing_tasks": {
+            node: sorted(set(tasks) - {name.split(" ")[0] for name in names}) for node, names in sorted(registered.items())
+        },
+        "tick_seconds": tick,
+        **_depths(celery, sorted({*consumed, *routed})),
+        "canaries": _canaries(celery, consumed, timeout),
+    }
 
 
 def _routes(celery: Any) -> list[str]:
@@ -133,3 +157,51 @@ def _receive(queue: str, token: str, sent: Any, started: float, until: float) ->
     except Exception as failure:  # every failure of the round trip is the finding itself
         error = f"{type(failure).__name__}: {failure}"
     return {"queue": queue, "seconds": round(time.monotonic() - started, 3), "error": error}
+
+
+def _drain(celery: Any, before: dict[str, list[str]], wait: float, timeout: float) -> dict[str, Any]:
+    """Cancel all consumers and wait; with what is left at the deadline, consuming goes on as before."""
+    started = time.monotonic()
+    for queue in sorted({name for names in before.values() for name in names}):
+        celery.control.cancel_consumer(queue, reply=True, timeout=timeout, limit=len(before))
+    left = _wait_for_idle(celery, len(before), started + wait, timeout)
+    if left:
+        _resume(celery, before, timeout)
+    return {"left": left, "seconds": round(time.monotonic() - started, 3)}
+
+
+def _resume(celery: Any, queues: dict[str, list[str]], timeout: float) -> None:
+    for node, names in queues.items():
+        for name in names:
+            celery.control.add_consumer(name, destination=[node], reply=True, timeout=timeout, limit=1)
+
+
+def _wait_for_idle(celery: Any, workers: int, until: float, timeout: float) -> list[dict[str, Any]]:
+    """Return the tasks that are left when *until* has come; none as soon as two looks in a row found nothing.
+
+    A task between two states - handed out, not yet reserved - is missed by one look, and seen by the next.
+    """
+    quiet = 0
+    while True:
+        left = _working_on(celery, workers, timeout)
+        quiet = 0 if left else quiet + 1
+        if quiet == 2:
+            return []
+        if time.monotonic() >= until:
+            return left
+        time.sleep(0.3)
+
+
+def _working_on(celery: Any, workers: int, timeout: float) -> list[dict[str, Any]]:
+    inspect = celery.control.inspect(timeout=timeout, limit=workers)
+    answers = {"running": inspect.active(), "reserved": inspect.reserved()}
+    if any(found is None or len(found) < workers for found in answers.values()):
+        # Who does not answer may be working: that is no evidence of rest.
+        missing = workers - min(len(found or {}) for found in answers.values())
+        return [{"task": "unknown", "id": "", "node": f"{missing} workers that do not answer", "state": "unknown"}]
+    return [
+        {"task": str(task.get("name")), "id": str(task.get("id")), "node": node, "state": state}
+        for state, found in answers.items()
+        for node, tasks in (found or {}).items()
+        for task in tasks or []
+    ]

@@ -183,8 +183,7 @@ def _proxy(service: StackService, containers: list[Container], context: ProbeCon
 
 def _celery_worker(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
     started = time.monotonic()
-    names = [item.name for item in containers]
-    answer = celery.ask(names, context.celery_app, context.runner, context.secrets, timeout=context.timeout, full=False)
+    answer = celery.ask(containers, context.celery_app, "nodes", context.runner, context.secrets, timeout=context.timeout)
     nodes = list(answer["nodes"])
     return [
         judge(

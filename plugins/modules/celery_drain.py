@@ -23,6 +23,7 @@ requirements:
   - Docker with the Compose plugin 2.0 or newer
 extends_documentation_fragment:
   - residency.scheduler.compose
+  - residency.scheduler.celery.app
 attributes:
   check_mode:
     support: full
@@ -39,14 +40,6 @@ options:
     type: str
     choices: [drained, resumed]
     default: drained
-  service:
-    description: Name of the worker service.
-    type: str
-    default: celery-worker
-  app:
-    description: The Celery application, as for C(celery -A).
-    type: str
-    default: app.core.celery_app
   queues:
     description: Queues to resume. Those of the option C(-Q) in the containers' command when empty.
     type: list
@@ -97,10 +90,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.residency.scheduler.plugins.module_utils import app_script, celery_drain_script
+from ansible_collections.residency.scheduler.plugins.module_utils import celery
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project
-from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_containers
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
 
@@ -113,14 +106,17 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
         # Nobody consumes, and nobody can be told to.
         return {"changed": False, "queues": {}, "left": [], "seconds": 0.0}
     wanted = [] if parameters["state"] == "drained" else list(parameters["queues"]) or queues_of(workers[0].command)
-    before = _ask(parameters, workers, "look", [], runner, project.secrets())["before"]
+    secrets, timeout = project.secrets(), float(parameters["timeout"])
+    before = celery.ask(workers, parameters["app"], "consumed", runner, secrets, timeout=timeout)["before"]
     changed = any(sorted(names) != sorted(wanted) for names in before.values())
     result = {"changed": changed, "queues": before, "left": [], "seconds": 0.0, "diff": _diff(before, wanted)}
     # Workers that consume nothing may still be working: draining always waits.
     if check_mode or (parameters["state"] == "resumed" and not changed):
         return result
-    action = "drain" if parameters["state"] == "drained" else "resume"
-    answer = _ask(parameters, workers, action, wanted, runner, project.secrets())
+    if parameters["state"] == "resumed":
+        celery.ask(workers, parameters["app"], "resume", runner, secrets, timeout=timeout, queues=wanted)
+        return result
+    answer = celery.ask(workers, parameters["app"], "drain", runner, secrets, timeout=timeout, wait=float(parameters["wait"]))
     result |= {"left": answer["left"], "seconds": answer["seconds"]}
     if answer["left"]:
         tasks = ", ".join(f"{task['task']} ({task['state']} on {task['node']})" for task in answer["left"])
@@ -146,29 +142,6 @@ def queues_of(command: Sequence[str]) -> list[str]:
     return ["celery"]
 
 
-def _ask(
-    parameters: Mapping[str, Any], workers: Sequence[Container], action: str, queues: list[str], runner: Runner, secrets: Sequence[str]
-) -> dict[str, Any]:
-    wait = float(parameters["wait"]) if action == "drain" else 0.0
-    return app_script.run(
-        ["docker", "exec", "--interactive", workers[0].name, "python", "-"],
-        celery_drain_script,
-        {
-            "app": parameters["app"],
-            "action": action,
-            "queues": queues,
-            "workers": len(workers),
-            "wait": wait,
-            "timeout": parameters["timeout"],
-        },
-        runner,
-        what="Telling the Celery workers failed",
-        remedy="Look at scheduler_celery_app and at the worker's log.",
-        secrets=secrets,
-        timeout=wait + parameters["timeout"] * 10 + 30,
-    )
-
-
 def _diff(before: Mapping[str, Sequence[str]], wanted: Sequence[str]) -> dict[str, str]:
     return {
         "before": "".join(f"{node}: {', '.join(names) or 'nothing'}\n" for node, names in sorted(before.items())),
@@ -182,8 +155,7 @@ def main() -> None:
         argument_spec={
             "project": PROJECT_SPEC,
             "state": {"type": "str", "choices": ["drained", "resumed"], "default": "drained"},
-            "service": {"type": "str", "default": "celery-worker"},
-            "app": {"type": "str", "default": "app.core.celery_app"},
+            **celery.APP_SPEC,
             "queues": {"type": "list", "elements": "str", "default": []},
             "wait": {"type": "int", "default": 300},
             "timeout": {"type": "int", "default": 5},

@@ -26,6 +26,7 @@ requirements:
 extends_documentation_fragment:
   - residency.scheduler.compose
   - residency.scheduler.celery
+  - residency.scheduler.celery.app
   - residency.scheduler.attributes.read_only
 """
 

@@ -60,7 +60,7 @@ def celery_queue(name: str) -> Any:
 
 def test_a_worker_that_works(app: Any, install) -> None:
     install(celery_app=app)
-    answer = celery_script.main("the_app", 5.0, full=True, workers=1)
+    answer = celery_script.main("the_app", "examine", 1, 5.0)
     (node,) = answer["nodes"]
     assert answer["queues"] == {node: ["aside", "default"]}
     assert (answer["consumed"], answer["routed"]) == (["aside", "default"], ["aside", "default", "nobody"])
@@ -72,15 +72,34 @@ def test_a_worker_that_works(app: Any, install) -> None:
 
 def test_only_the_nodes(app: Any, install) -> None:
     install(celery_app=app)
-    answer = celery_script.main("the_app", 5.0, full=False, workers=1)
+    answer = celery_script.main("the_app", "nodes", 1, 5.0)
     assert list(answer) == ["nodes"]
     assert len(answer["nodes"]) == 1
+
+
+def test_a_worker_is_drained_and_resumed(app: Any, install) -> None:
+    install(celery_app=app)
+    try:
+        answer = celery_script.main("the_app", "drain", 1, 5.0, wait=5.0)
+        assert list(answer["before"].values()) == [["aside", "default"]]
+        assert answer["left"] == []
+        assert list(celery_script.main("the_app", "consumed", 1, 5.0)["before"].values()) == [[]]
+        assert celery_script._canaries(app, ["default"], 0.5)[0]["error"].startswith("TimeoutError")
+    finally:
+        celery_script.main("the_app", "resume", 1, 5.0, queues=["aside", "default"])
+    assert list(celery_script.main("the_app", "consumed", 1, 5.0)["before"].values()) == [["aside", "default"]]
+    assert celery_script._canaries(app, ["default"], 5.0)[0]["error"] == ""
+
+
+def test_who_does_not_answer_may_be_working() -> None:
+    (left,) = celery_script._wait_for_idle(application(control_exchange="nobody"), 2, 0.0, 0.2)
+    assert left["node"] == "2 workers that do not answer"
 
 
 def test_no_worker_answers(install) -> None:
     # The broker in memory is one for the whole process: on an exchange of its own the other tests' worker does not hear this.
     install(celery_app=application(control_exchange="nobody"))
-    answer = celery_script.main("the_app", 0.3, full=True, workers=2)
+    answer = celery_script.main("the_app", "examine", 2, 0.3)
     assert (answer["nodes"], answer["consumed"], answer["canaries"], answer["missing_tasks"]) == ([], [], [], {})
 
 
@@ -131,4 +150,4 @@ def test_the_application_is_found(name: str, attribute: str, install) -> None:
 def test_no_application_is_told(attributes: dict[str, Any], install) -> None:
     install(**attributes)
     with pytest.raises(SystemExit, match="the_app holds no Celery application"):
-        celery_script.main("the_app", 2.0, full=False, workers=2)
+        celery_script.main("the_app", "nodes", 2, 2.0)
