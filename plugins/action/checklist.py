@@ -60,6 +60,10 @@ class ActionModule(ActionBase):
         """Complete the checklist; a line that failed fails the task."""
         super().run(tmp, task_vars)
         _result, given = self.validate_argument_spec(ARGUMENT_SPEC)
+        wrong = sorted(name for name, answer in given["answers"].items() if not isinstance(answer, dict))
+        if wrong:
+            reason = f"answers.{wrong[0]} is no dictionary. Give by, verdict (pass or fail) and note."
+            return {"failed": True, "msg": f"Completing the checklist failed: {reason}"}
         variables = task_vars or {}
         answered = complete([Line.from_dict(line) for line in given["lines"]], given["checks"], given["answers"])
         facts = _facts(given, variables)

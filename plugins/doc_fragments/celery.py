@@ -12,10 +12,11 @@ class ModuleDocFragment:
 
     APP = r"""
 options:
-  service:
-    description: Name of the worker service.
-    type: str
-    default: celery-worker
+  services:
+    description: Names of the worker services.
+    type: list
+    elements: str
+    default: [celery-worker]
   app:
     description: The Celery application, as for C(celery -A).
     type: str

@@ -25,14 +25,19 @@ options:
     description: Regular expressions; a line that matches one of them tells of a connection that failed.
     type: list
     elements: str
-    default: ["(?i)connection (refused|reset|timed out)", "(?i)could not (connect|translate host name)", "(?i)lost connection"]
+    default:
+      - "(?i)connection (refused|reset|timed out)"
+      - "(?i)could not (connect|translate host name)"
+      - "(?i)lost connection|the database system is starting up"
   ignore:
     description: Regular expressions; a line that matches one of them is never an error.
     type: list
     elements: str
     default: []
   startup:
-    description: A regular expression by service, for the line with which it tells that it is up.
+    description:
+      - A regular expression by service, for the line with which it tells that it is up. Connections that failed before it are a warning
+        only, since after a boot all services start at once.
     type: dict
     default: {}
   lines:

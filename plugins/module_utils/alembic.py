@@ -88,6 +88,13 @@ def refuse_unsafe(revisions: Revisions) -> None:
             "Deploy a release that knows this revision. Never `alembic stamp`: it would only hide the difference.",
             **revisions.to_dict(),
         )
+    if not revisions.pending and not revisions.at_head and len(revisions.heads) == 1:
+        raise Problem(
+            "The migration was refused",
+            f"the database stands at {', '.join(revisions.current)}, and {', '.join(revisions.heads)} alone is wanted",
+            "Find out who wrote into alembic_version; the rows that are too many have to go, by hand and after a backup.",
+            **revisions.to_dict(),
+        )
     if len(revisions.heads) > 1:
         raise Problem(
             "The migration was refused",
@@ -105,14 +112,20 @@ def ask(parameters: Mapping[str, Any], runner: Runner, *, target: str | None = N
     :arg target: revision to upgrade to, or None to only look.
     """
     project = Project.from_parameters(parameters["project"])
-    argv = project.argv("run", "--rm", "--no-deps", "-T", "--entrypoint", "python", str(parameters["service"]), "-")
+    # Under a name, a second migration beside one that still runs is refused by Docker itself.
+    name = f"{project.name}-migration"
+    named = ["--name", name] if target is not None else []
+    argv = project.argv("run", "--rm", "--no-deps", "-T", *named, "--entrypoint", "python", str(parameters["service"]), "-")
+    remedy = "Check that the database is up and takes the password, and that the image exists."
+    if named:
+        remedy += f" If the container {name} still runs, it is migrating: wait for it (docker wait {name}), then run the deployment again."
     return app_script.run(
         argv,
         alembic_script,
         {"config_file": parameters["config"], "target": target, "sql": sql},
         runner,
         what="Asking Alembic failed",
-        remedy="Check that the database is up and takes the password, and that the image exists.",
+        remedy=remedy,
         secrets=project.secrets(),
         timeout=parameters["timeout"],
     )

@@ -33,7 +33,7 @@ TICK_MARGIN = 10.0
 
 #: The argument spec of what celery_health and celery_drain share; documented in the fragment ``celery.app``.
 APP_SPEC: dict[str, Any] = {
-    "service": {"type": "str", "default": "celery-worker"},
+    "services": {"type": "list", "elements": "str", "default": ["celery-worker"]},
     "app": {"type": "str", "default": "app.core.celery_app"},
 }
 #: The argument spec of what is expected of Celery; documented in the fragment ``celery``.
@@ -73,7 +73,8 @@ def ask(
     :arg wait: seconds that running tasks may take to end (``drain``).
     :arg queues: what to consume again (``resume``).
     """
-    parameters = {"app": app, "action": action, "workers": len(containers), "timeout": timeout, "wait": wait, "queues": list(queues)}
+    hosts = [item.hostname for item in containers]
+    parameters = {"app": app, "action": action, "hosts": hosts, "timeout": timeout, "wait": wait, "queues": list(queues)}
     return app_script.run(
         ["docker", "exec", "--interactive", containers[0].name, "python", "-"],
         celery_script,
@@ -93,18 +94,27 @@ def examine(project: str, expected: Mapping[str, Any], secrets: Sequence[str], r
     :raises Problem: no worker runs, or the application could not be asked.
     """
     containers = [item for item in read_containers(project, runner, one_off=True) if item.state == "running"]
-    workers = [item for item in containers if item.service == expected["service"] and not item.one_off]
+    services = " ".join(expected["services"])
+    workers = [item for item in containers if item.service in expected["services"] and not item.one_off]
     if not workers:
         raise Problem(
-            "Asking the Celery workers failed",
-            f"no container of {expected['service']} is running",
-            f"Read the log: docker compose logs {expected['service']}.",
+            "Asking the Celery workers failed", f"no container of {services} is running", f"Read the log: docker compose logs {services}."
         )
     answer = ask(workers, expected["app"], "examine", runner, secrets, timeout=expected["timeout"])
-    checks = judge_workers(answer, expected["service"], len(workers), expected["unconsumed_queues_allowed"], expected["depth_limit"])
+    checks = judge_workers(answer, services, len(workers), expected["unconsumed_queues_allowed"], expected["depth_limit"])
     if expected["beat_service"]:
         checks += _examine_beat(containers, answer["tick_seconds"], expected, runner)
     return checks, answer
+
+
+def answering(containers: Sequence[Container], nodes: Sequence[str]) -> int:
+    """Return how many of *containers* have a worker among *nodes*, which are named after the containers' host names. Pure.
+
+    Workers with names of another making are counted, since they cannot be told apart.
+    """
+    hosts = {node.rpartition("@")[2] for node in nodes}
+    mine = sum(container.hostname in hosts for container in containers)
+    return mine or (0 if any(len(host) == 12 for host in hosts) else min(len(nodes), len(containers)))
 
 
 def judge_workers(answer: Mapping[str, Any], service: str, workers: int, allowed: Sequence[str], depth_limit: int) -> list[Check]:

@@ -13,7 +13,7 @@ from typing import Any
 
 
 def main(
-    app: str, action: str, workers: int, timeout: float, queues: list[str] | None = None, wait: float = 0.0
+    app: str, action: str, hosts: list[str], timeout: float, queues: list[str] | None = None, wait: float = 0.0
 ) -> dict[str, Any]:
     """Return what *action* asks for.
 
@@ -22,17 +22,17 @@ def main(
     :arg action: ``nodes``: who answers; ``examine``: all that the application knows of queues, tasks and its schedule, with
         a canary through each consumed queue; ``consumed``: the queues of each node; ``drain``: consume nothing, and wait
         until nothing is being worked on; ``resume``.
-    :arg workers: how many nodes should answer; the wait for them ends with the last.
+    :arg hosts: host names of the workers that should answer; the wait for them ends with the last.
     :arg timeout: seconds to wait for the nodes' answers, and for all canaries together.
     :arg queues: what to resume.
     :arg wait: seconds to wait at most for running tasks to end.
     """
     celery = _find(app)
     if action == "nodes":
-        return {"nodes": sorted(_ping(celery, workers, timeout))}
+        return {"nodes": sorted(_ping(celery, hosts, timeout))}
     if action == "examine":
-        return _examine(celery, workers, timeout)
-    before = _consumed(celery, timeout, workers)
+        return _examine(celery, hosts, timeout)
+    before = _consumed(celery, timeout, len(hosts))
     if action == "drain":
         return {"before": before, **_drain(celery, before, wait, timeout)}
     if action == "resume":
@@ -50,8 +50,11 @@ def _find(app: str) -> Any:
     raise SystemExit(f"{app} holds no Celery application")
 
 
-def _ping(celery: Any, workers: int, timeout: float) -> set[str]:
-    answers = celery.control.inspect(timeout=timeout, limit=workers).ping() or {}
+def _ping(celery: Any, hosts: list[str], timeout: float) -> set[str]:
+    # Addressed, so that the workers of another service do not answer in their place; but a name may also be of another making.
+    names = [f"celery@{host}" for host in hosts]
+    answers = celery.control.inspect(destination=names, timeout=timeout, limit=len(hosts)).ping()
+    answers = answers or celery.control.inspect(timeout=timeout, limit=len(hosts)).ping() or {}
     return {node for node, answer in answers.items() if answer.get("ok") == "pong"}
 
 
@@ -60,8 +63,8 @@ def _consumed(celery: Any, timeout: float, limit: int | None) -> dict[str, list[
     return {node: sorted(queue["name"] for queue in queues or []) for node, queues in answers.items()}
 
 
-def _examine(celery: Any, workers: int, timeout: float) -> dict[str, Any]:
-    nodes = _ping(celery, workers, timeout)
+def _examine(celery: Any, hosts: list[str], timeout: float) -> dict[str, Any]:
+    nodes = _ping(celery, hosts, timeout)
     celery.loader.import_default_modules()
     # Without a limit: a worker that should not be there answers here. All were awake just now, so a second is enough.
     queues = _consumed(celery, 1.0, None)

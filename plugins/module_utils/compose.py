@@ -18,6 +18,7 @@ from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import dotenv
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, require
+from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
 #: The argument spec of the option ``project``, shared by all modules; documented in the fragment ``compose``.
@@ -45,7 +46,7 @@ class Project:
     @classmethod
     def from_parameters(cls, value: Mapping[str, Any]) -> Project:
         """Build the project from the module option; relative files are taken from the directory."""
-        directory = str(value["directory"])
+        directory = os.path.normpath(str(value["directory"]))
         return cls(
             name=str(value["name"]),
             directory=directory,
@@ -66,15 +67,12 @@ class Project:
 
     def secrets(self) -> tuple[str, ...]:
         """Return the secret values of the ``.env`` file, to be blotted out of whatever is quoted; none if there is no file."""
-        return dotenv.secret_values(self.environment())
+        text = read_text(self.env_file)
+        return dotenv.secret_values(dotenv.parse(text), dotenv.secret_names(text))
 
     def environment(self) -> dict[str, str]:
         """Return the values of the ``.env`` file; none if there is no file."""
-        try:
-            with open(self.env_file, encoding="utf-8") as stream:
-                return dotenv.parse(stream.read())
-        except FileNotFoundError:
-            return {}
+        return dotenv.parse(read_text(self.env_file))
 
 
 @dataclass(frozen=True)
@@ -83,7 +81,9 @@ class Service:
 
     :ivar build: the resolved ``build`` section, or None where the image comes ready-made.
     :ivar cpus: the CPU limit in cores, or None.
+    :ivar cpus_in_deploy: the limit stands in ``deploy.resources.limits``, not in the service's own ``cpus``.
     :ivar bind_sources: paths on the host that are mounted into the containers.
+    :ivar writable_sources: those of them that the containers may write to.
     """
 
     name: str
@@ -93,6 +93,8 @@ class Service:
     container_name: str | None
     cpus: float | None
     bind_sources: tuple[str, ...]
+    writable_sources: tuple[str, ...]
+    cpus_in_deploy: bool
     environment: Mapping[str, str]
 
 
@@ -154,6 +156,7 @@ def _service(name: str, value: Mapping[str, Any]) -> Service:
     limits = (deploy.get("resources") or {}).get("limits") or {}
     cpus = limits.get("cpus") or value.get("cpus")
     environment = {key: "" if text is None else str(text) for key, text in (value.get("environment") or {}).items()}
+    binds = [mount for mount in value.get("volumes") or [] if mount.get("type") == "bind" and mount.get("source")]
     return Service(
         name=name,
         image=str(value.get("image") or ""),
@@ -161,8 +164,8 @@ def _service(name: str, value: Mapping[str, Any]) -> Service:
         replicas=int(deploy.get("replicas", value.get("scale", 1)) or 0),
         container_name=value.get("container_name"),
         cpus=float(cpus) if cpus else None,
-        bind_sources=tuple(
-            str(mount["source"]) for mount in value.get("volumes") or [] if mount.get("type") == "bind" and mount.get("source")
-        ),
+        cpus_in_deploy=bool(limits.get("cpus")),
+        bind_sources=tuple(str(mount["source"]) for mount in binds),
+        writable_sources=tuple(str(mount["source"]) for mount in binds if not mount.get("read_only")),
         environment={key: text.replace("$$", "$") for key, text in environment.items()},
     )

@@ -47,6 +47,7 @@ class Container:
     published: tuple[Published, ...]
     health_deadline: float
     one_off: bool = False
+    hostname: str = ""
 
     def brief(self) -> dict[str, Any]:
         """Return what a report shows of it (no environment, no command: they hold secrets)."""
@@ -110,6 +111,7 @@ def _container(item: Mapping[str, Any]) -> Container:
         published=_published(item),
         health_deadline=_health_deadline(config.get("Healthcheck") or {}),
         one_off=labels.get("com.docker.compose.oneoff") == "True",
+        hostname=str(config.get("Hostname") or ""),
     )
 
 
@@ -155,17 +157,26 @@ def read_images(references: Sequence[str], runner: Runner) -> ImageIndex:
     if not wanted:
         return ImageIndex({})
     # Exit code 1 says that some are missing; the ones found are printed all the same.
-    result = runner.run(["docker", "image", "inspect", "--format", "{{json .RepoTags}} {{.Id}}", *wanted])
+    result = runner.run(["docker", "image", "inspect", "--format", "{{json .RepoTags}}|{{json .RepoDigests}}|{{.Id}}", *wanted])
     ids: dict[str, str] = {}
     for line in result.stdout.splitlines():
-        tags, _separator, image_id = line.rpartition(" ")
-        for tag in json.loads(tags or "[]") or []:
-            ids[tag] = image_id
-    return ImageIndex({name: ids[full] for name in wanted for full in (_with_tag(name),) if full in ids})
+        if line.count("|") != 2:
+            continue
+        tags, digests, image_id = line.split("|")
+        for name in (json.loads(tags) or []) + (json.loads(digests) or []):
+            ids[_plain(name)] = image_id
+    return ImageIndex({name: ids[plain] for name in wanted for plain in (_plain(name),) if plain in ids})
 
 
-def _with_tag(reference: str) -> str:
-    return reference if ":" in reference.rpartition("/")[2] else f"{reference}:latest"
+def _plain(reference: str) -> str:
+    """Return a reference as Docker lists it: no name of Docker's own registry, a tag or else a digest."""
+    name, _at, digest = reference.partition("@")
+    for prefix in ("docker.io/library/", "index.docker.io/library/", "docker.io/", "index.docker.io/"):
+        name = name.removeprefix(prefix)
+    folder, slash, last = name.rpartition("/")
+    if digest:
+        return f"{folder}{slash}{last.partition(':')[0]}@{digest}"
+    return name if ":" in last else f"{name}:latest"
 
 
 def read_log(

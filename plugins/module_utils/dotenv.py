@@ -11,7 +11,7 @@ Single quotes are the one form that Compose takes literally (measured with Compo
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
@@ -20,6 +20,7 @@ _SINGLE_QUOTED = re.compile(r"^'((?:[^'\\]|\\.)*)'\s*(?:#.*)?$", re.DOTALL)
 _DOUBLE_QUOTED = re.compile(r'^"((?:[^"\\]|\\.)*)"\s*(?:#.*)?$')
 _SECRET_NAME = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|API_?KEY|PRIVATE_?KEY|_KEY$|CREDENTIAL|WEBHOOK|DSN", re.IGNORECASE)
 _CREDENTIAL_URL = re.compile(r"^[a-z][a-z0-9+.-]*://[^/\s@]*:([^/\s@]+)@", re.IGNORECASE)
+_SECRETS_LINE = "# Secrets: "
 _PLACEHOLDER = re.compile(
     r"your[_-]|change[_-]?me|changeme|replace[_-]?(me|with)|placeholder|generate_with|<[^>]+>|xxx+|"
     r"^secure_random_password|^todo$",
@@ -50,9 +51,14 @@ def parse(text: str) -> dict[str, str]:
     return values
 
 
-def render(values: Mapping[str, str]) -> str:
-    """Return the ``.env`` text for *values*, in the given order, every value in single quotes."""
+def render(values: Mapping[str, str], secret_names: Iterable[str] = ()) -> str:
+    """Return the ``.env`` text for *values*, in the given order, every value in single quotes.
+
+    :arg secret_names: noted in the file, so that a later reader knows which values must not be shown, whatever their names.
+    """
     lines = ["# Written by residency.scheduler: change the inventory, not this file."]
+    names = sorted(secret_names)
+    lines += [f"{_SECRETS_LINE}{' '.join(names)}"] if names else []
     lines += [f"{name}='{_quoted(value)}'" for name, value in values.items()]
     return "\n".join(lines) + "\n"
 
@@ -61,11 +67,20 @@ def _quoted(value: str) -> str:
     return value.replace("'", "\\'")
 
 
-def secret_values(values: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the values that must not be shown, raw and percent-encoded: by their names, and passwords in URLs."""
+def secret_names(text: str) -> frozenset[str]:
+    """Return the names that :func:`render` noted as secrets in a ``.env`` text."""
+    noted = (line.removeprefix(_SECRETS_LINE).split() for line in text.splitlines() if line.startswith(_SECRETS_LINE))
+    return frozenset(name for names in noted for name in names)
+
+
+def secret_values(values: Mapping[str, str], known: frozenset[str] = frozenset()) -> tuple[str, ...]:
+    """Return the values that must not be shown, raw and percent-encoded: by their names, and passwords in URLs.
+
+    :arg known: further names whose values are secret.
+    """
     found: set[str] = set()
     for name, value in values.items():
-        if _SECRET_NAME.search(name) and value:
+        if (name in known or _SECRET_NAME.search(name)) and value:
             found.update((value, quote(value, safe="")))
         url = _CREDENTIAL_URL.match(value)
         if url:

@@ -18,6 +18,7 @@ _VERSION = re.compile(r"[A-Za-z0-9._/+-]{1,200}")
 _COMMIT = re.compile(r"[0-9a-f]{40}", re.IGNORECASE)
 _SHORT_COMMIT = re.compile(r"[0-9a-f]{7,39}", re.IGNORECASE)
 _LINE = re.compile(r"([0-9a-f]{40})\s+(refs/\S+)")
+_WEB_CREDENTIALS = re.compile(r"https?://[^/@\s]+@", re.IGNORECASE)
 _HELPER = re.compile(r"[A-Za-z0-9+.-]+::")
 _TAGS = "refs/tags/"
 _BRANCHES = "refs/heads/"
@@ -68,6 +69,14 @@ def check_repository(value: object) -> Finding | None:
     odd = re.search(r"[\s\x00-\x1f\x7f]|\{\{|\{%", value)
     if odd:
         return Finding("scheduler_repo", f"{show(value)} with {_character(odd.group())}", _WANTED_REPOSITORY, remedy)
+    if _WEB_CREDENTIALS.match(value):
+        reason = "with credentials in it, which would show in process lists and in .git/config"
+        return Finding(
+            "scheduler_repo",
+            f"{show(value)}, {reason}",
+            "an address without credentials",
+            "Use a deploy key (git@host:path), or give the server a credential helper of git.",
+        )
     if _HELPER.match(value):
         reason = "whose transport helper can run any command"
         return Finding("scheduler_repo", f"{show(value)}, {reason}", f"{_WANTED_REPOSITORY} by https, ssh or file", remedy)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, failed, judge, on_topic
@@ -18,13 +19,15 @@ from ansible_collections.residency.scheduler.plugins.module_utils.stack import S
 
 #: A container that Docker restarted this often while we watched will not come up by waiting longer.
 CRASH_LOOP_RESTARTS = 2
+#: What restarted that often is up again only after so many seconds: most crash loops take less.
+CRASH_LOOP_SECONDS = 60.0
 #: Seconds that a wait adds to the time which the container's own health check may take.
 MARGIN = 10.0
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What a service has to look like: replicas, and the ids of its image (None where any image will do)."""
+    """What a service has to look like: replicas, and the id of its image (None where that image does not exist)."""
 
     service: StackService
     replicas: int
@@ -80,17 +83,19 @@ def judge_containers(wanted: Wanted, containers: Sequence[Container], restarts_b
         if health and health.verdict == "fail":
             # "unhealthy" is not final: an application that starts slowly passes through it.
             status = _worse(status, "waiting")
-        if wanted.image_id and container.image_id != wanted.image_id:
-            checks.append(
-                judge(
-                    f"{container.name}: image",
-                    False,
-                    f"image {wanted.image_id[7:19]} of the release",
-                    f"image {container.image_id[7:19]}",
-                    f"The container was not replaced: run the deployment again, or docker compose up -d {name}.",
-                )
-            )
+        if container.image_id != wanted.image_id:
+            release = f"image {wanted.image_id[7:19]}" if wanted.image_id else "its image, which is gone"
+            remedy = f"The container was not replaced, or the image was removed: run the deployment again for {name}."
+            found = f"image {container.image_id[7:19]}"
+            checks.append(judge(f"{container.name}: image", False, f"{release} of the release", found, remedy))
             status = "failed"
+    for container in running:
+        up = (datetime.now(UTC) - container.started).total_seconds()
+        if container.restarts >= CRASH_LOOP_RESTARTS and up < CRASH_LOOP_SECONDS:
+            found = f"restarted {container.restarts} times, the last time {up:.0f} s ago"
+            expected = f"up for {CRASH_LOOP_SECONDS:.0f} s"
+            checks.append(judge(f"{container.name}: restarts", False, expected, found, _remedy(name, [container])))
+            status = _worse(status, "waiting")
     for container in containers:
         grown = container.restarts - restarts_before.get(container.name, container.restarts)
         if grown >= CRASH_LOOP_RESTARTS:
@@ -104,9 +109,15 @@ def judge_containers(wanted: Wanted, containers: Sequence[Container], restarts_b
 def judge_restarts(verdicts: Sequence[Verdict], before: Mapping[str, int]) -> list[Check]:
     """Judge whether no container restarted while it was watched; one that came back looks healthy again. Pure.
 
+    A service that is not healthy and has no failed check to say so gets one.
+
     :arg before: restart counts by container name, when the watch began.
     """
     checks = []
+    for verdict in verdicts:
+        if verdict.status != "healthy" and not failed(verdict.checks):
+            remedy = f"Read the log: docker compose logs {verdict.service}."
+            checks.append(judge(f"{verdict.service}: state", False, "healthy", verdict.status, remedy, topic="containers"))
     for container in (item for verdict in verdicts for item in verdict.containers):
         grown = container.restarts - before.get(container.name, container.restarts)
         found = f"restarted {grown} times" if grown else "none"

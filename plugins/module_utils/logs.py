@@ -26,7 +26,11 @@ EXPECTATIONS_SPEC: dict[str, Any] = {
     "connection_patterns": {
         "type": "list",
         "elements": "str",
-        "default": [r"(?i)connection (refused|reset|timed out)", r"(?i)could not (connect|translate host name)", r"(?i)lost connection"],
+        "default": [
+            r"(?i)connection (refused|reset|timed out)",
+            r"(?i)could not (connect|translate host name)",
+            r"(?i)lost connection|the database system is starting up",
+        ],
     },
     "ignore": {"type": "list", "elements": "str", "default": []},
     "startup": {"type": "dict", "default": {}},
@@ -56,18 +60,31 @@ def _review_one(
     if expected["seconds"] is not None:
         since = max(start, now - timedelta(seconds=expected["seconds"]))
     lines = read_log(container.name, runner, secrets, lines=expected["lines"], since=since.isoformat())
+    pattern = expected["startup"].get(container.service)
+    starting, lines = split_at_start(lines, pattern)
+    # While everything starts at once, after a boot, a service may look for another that is not up yet. That is told, and no alarm.
+    early = matching(starting, expected["connection_patterns"], expected["ignore"])
+    lines = [line for line in starting if line not in early] + lines
     wrong = matching(lines, expected["patterns"], expected["ignore"])
     lost = matching(lines, expected["connection_patterns"], expected["ignore"])
     checks = [
         _check(container.name, "errors in the log", wrong, "log_errors"),
         _check(container.name, "failed connections in the log", lost, "log_connections"),
     ]
-    pattern = expected["startup"].get(container.service)
+    if early:
+        checks.append(_check(container.name, "failed connections while it started", early, "log_connections", otherwise="warn"))
     if pattern:
         until = (start + timedelta(seconds=STARTUP_SECONDS)).isoformat()
         first = read_log(container.name, runner, secrets, lines=expected["lines"], since=start.isoformat(), until=until)
         checks.append(judge_startup(container.name, first, pattern))
     return checks, wrong + [line for line in lost if line not in wrong]
+
+
+def split_at_start(lines: Sequence[str], pattern: str | None) -> tuple[list[str], list[str]]:
+    """Return the lines up to the one that tells of the start, and those after it; without such a line all are after it. Pure."""
+    told = [index for index, line in enumerate(lines) if pattern and re.search(pattern, line)]
+    at = told[-1] + 1 if told else 0
+    return list(lines[:at]), list(lines[at:])
 
 
 def matching(lines: Sequence[str], patterns: Sequence[str], ignore: Sequence[str]) -> list[str]:
@@ -97,12 +114,13 @@ def judge_startup(name: str, first: Sequence[str], pattern: str) -> Check:
     )
 
 
-def _check(name: str, what: str, lines: Sequence[str], topic: str) -> Check:
+def _check(name: str, what: str, lines: Sequence[str], topic: str, otherwise: str = "fail") -> Check:
     return judge(
         f"{name}: {what}",
         not lines,
         "none",
         f"{len(lines)}, the last: {lines[-1][:200]}" if lines else "none",
         f"Read it: docker logs {name}. A line that is harmless goes into verify_log_ignore.",
+        otherwise=otherwise,
         topic=topic,
     )

@@ -18,7 +18,11 @@ UPSTREAM_KINDS = ("http",)
 
 @dataclass(frozen=True)
 class WantedService:
-    """A service as the configuration wants it; *image_id* is None while its image does not exist here."""
+    """A service as the configuration wants it.
+
+    :ivar image_id: None while its image does not exist here.
+    :ivar files_changed: when the newest of the files that are mounted into it was written; None where there are none.
+    """
 
     name: str
     kind: str
@@ -26,6 +30,7 @@ class WantedService:
     image: str
     image_id: str | None
     config_hash: str
+    files_changed: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +117,9 @@ def _reload(
     # ps(1) counts whole seconds: an upstream that started in the same second as the proxy counts as older.
     newer = {item.service for item in running if item.service in upstreams and item.started > loaded + timedelta(seconds=1)}
     names = sorted({*moved, *newer})
-    if not names:
-        return None
-    reason = f"it resolved {', '.join(names)} before that was replaced"
-    return Action(proxy.name, "reload", reason, "old addresses", "present addresses")
+    if names:
+        reason = f"it resolved {', '.join(names)} before that was replaced"
+        return Action(proxy.name, "reload", reason, "old addresses", "present addresses")
+    if proxy.files_changed and proxy.files_changed > loaded + timedelta(seconds=1):
+        return Action(proxy.name, "reload", "it read its files before they changed (a new certificate)", "old files", "present files")
+    return None

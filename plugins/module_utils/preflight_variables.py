@@ -146,6 +146,9 @@ def _service_fault(service: object) -> tuple[str, str] | None:
     path = service.get("path", "/")
     if not isinstance(path, str) or not re.fullmatch(r"/[\x21-\x7e]*", path):
         return f"the path {show(path)}", "a path that starts with /"
+    health = service.get("docker_health")
+    if health is not None and health not in known["docker_health"]["choices"]:
+        return f"docker_health: {show(health)}", " or ".join(known["docker_health"]["choices"])
     if not isinstance(service.get("optional", False), bool):
         return f"optional: {show(service['optional'])}", "true or false"
     return None

@@ -65,7 +65,9 @@ def _service(service: Service, reference: str | None, digest: str | None, host_c
     if service.container_name and service.replicas > 1:
         body.append("    container_name: !reset null")
     if service.cpus and service.cpus > host_cpus:
-        body.append(f"    deploy: {{resources: {{limits: {{cpus: {json.dumps(f'{host_cpus:g}')}}}}}}}")
+        limit = json.dumps(f"{host_cpus:g}")
+        # In the place where the release has it: Compose refuses a service that has both.
+        body.append(f"    deploy: {{resources: {{limits: {{cpus: {limit}}}}}}}" if service.cpus_in_deploy else f"    cpus: {limit}")
     if digest:
         body.append(f"    labels: {{{json.dumps(FILES_LABEL)}: {json.dumps(digest)}}}")
     return body
@@ -82,11 +84,13 @@ def digest_paths(paths: Iterable[str], root: str) -> str | None:
             found = True
             digest.update(os.path.relpath(name, root).encode() + b"\0")
             with open(name, "rb") as stream:
-                digest.update(hashlib.sha256(stream.read()).digest())
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
     return digest.hexdigest()[:16] if found else None
 
 
 def _files(path: str) -> list[str]:
     if os.path.isfile(path):
         return [path]
-    return sorted(os.path.join(folder, name) for folder, _folders, names in os.walk(path) for name in names)
+    found = (os.path.join(folder, name) for folder, _folders, names in os.walk(path) for name in names)
+    # Nothing else can be read to its end: links to nowhere, sockets, pipes.
+    return sorted(name for name in found if os.path.isfile(name))

@@ -173,7 +173,7 @@ def _proxy(service: StackService, containers: list[Container], context: ProbeCon
         url=f"{scheme}://{context.domain}{service.path}",
         status=(200, 204, 301, 302, 303, 307, 308, 401, 403, 429),
         timeout=context.timeout,
-        connect_to=f"127.0.0.1:{published[port].port}",
+        connect_to=f"{_reachable(published[port].address)}:{published[port].port}",
         # Startup asks whether the proxy reaches the services; the certificate has checks of its own in verification.
         validate_certs=False,
         topic=service.kind,
@@ -181,16 +181,22 @@ def _proxy(service: StackService, containers: list[Container], context: ProbeCon
     return http_probe.probe(endpoint)[0]
 
 
+def _reachable(address: str) -> str:
+    """Return where this host reaches what is published on *address*."""
+    return {"0.0.0.0": "127.0.0.1", "::": "127.0.0.1"}.get(address, f"[{address}]" if ":" in address else address)
+
+
 def _celery_worker(service: StackService, containers: list[Container], context: ProbeContext) -> list[Check]:
     started = time.monotonic()
     answer = celery.ask(containers, context.celery_app, "nodes", context.runner, context.secrets, timeout=context.timeout)
     nodes = list(answer["nodes"])
+    count = celery.answering(containers, nodes)
     return [
         judge(
             f"{service.name}: workers that answer",
-            len(nodes) >= len(containers),
+            count == len(containers),
             f"{len(containers)} (one for each running container)",
-            f"{len(nodes)}: {', '.join(nodes) or 'none'}",
+            f"{count} of {', '.join(nodes) or 'none'}",
             f"Read the log: docker compose logs {service.name}.",
             time.monotonic() - started,
         )

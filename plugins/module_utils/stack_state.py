@@ -13,7 +13,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.compose import
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_images, read_log
 from ansible_collections.residency.scheduler.plugins.module_utils.health import Verdict, Wanted
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
-from ansible_collections.residency.scheduler.plugins.module_utils.stack import StackService
+from ansible_collections.residency.scheduler.plugins.module_utils.stack import StackService, parse_services
 
 
 def read_wanted(project: Project, services: Sequence[StackService], only: Sequence[str], runner: Runner) -> list[Wanted]:
@@ -24,17 +24,20 @@ def read_wanted(project: Project, services: Sequence[StackService], only: Sequen
     """
     config = read_config(project, runner)
     missing = [service.name for service in services if service.name not in config.services and not service.optional]
-    unknown = [name for name in only if name not in {service.name for service in services}]
+    unknown = [name for name in only if name not in config.services]
     if missing or unknown:
         raise Problem(
             "Reading scheduler_services failed",
-            f"{', '.join(missing or unknown)} is not a service of {'the compose files' if missing else 'this list'}",
+            f"{', '.join(missing or unknown)} is not a service of the compose files",
             f"Known are: {', '.join(config.services)}.",
         )
     images = read_images([service.image for service in config.services.values()], runner)
+    # A service of the compose files that nobody listed runs all the same: its containers are looked at, after all others.
+    listed = {service.name for service in services}
+    others = parse_services([{"name": name, "kind": "container"} for name in config.services if name not in listed])
     return [
         Wanted(service, config.services[service.name].replicas, images.ids.get(config.services[service.name].image))
-        for service in services
+        for service in [*services, *others]
         if service.name in config.services and (not only or service.name in only)
     ]
 

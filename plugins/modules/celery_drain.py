@@ -100,8 +100,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils.problem import
 def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict[str, Any]:
     """Look, decide, and tell the workers; tasks that do not end are a Problem."""
     project = Project.from_parameters(parameters["project"])
-    service = str(parameters["service"])
-    workers = [item for item in read_containers(project.name, runner) if item.service == service and item.state == "running"]
+    services = parameters["services"]
+    workers = [item for item in read_containers(project.name, runner) if item.service in services and item.state == "running"]
     if not workers:
         # Nobody consumes, and nobody can be told to.
         return {"changed": False, "queues": {}, "left": [], "seconds": 0.0}

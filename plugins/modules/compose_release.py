@@ -221,7 +221,9 @@ def _with_name(service: Service, named: bool) -> Service:
 def _render(project: Project, config: Config, references: dict[str, str], heading: str) -> str:
     digests = {}
     for name, service in config.services.items():
-        digest = release_file.digest_paths(service.bind_sources, project.directory)
+        # A folder that a container writes to holds its data, which is no part of the release.
+        settings = [path for path in service.bind_sources if path not in service.writable_sources or os.path.isfile(path)]
+        digest = release_file.digest_paths(settings, project.directory)
         if digest:
             digests[name] = digest
     return release_file.render(config.services, references, digests, float(os.cpu_count() or 1), heading)

@@ -102,9 +102,9 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     path = str(parameters["path"])
     example = parameters["example"]
     values = merge(dotenv.parse(read_text(str(example))) if example else {}, parameters["values"], parameters["secrets"])
-    text = dotenv.render(values)
+    text = dotenv.render(values, parameters["secrets"])
     before = read_text(path)
-    changed = before != text or _mode(path) != MODE
+    changed = before != text or _mode_and_owner(path) != (MODE, os.geteuid())
     if changed:
         verify(text, values, runner)
     if changed and not check_mode:
@@ -178,11 +178,12 @@ def verify(text: str, values: Mapping[str, str], runner: Runner) -> None:
         )
 
 
-def _mode(path: str) -> int | None:
+def _mode_and_owner(path: str) -> tuple[int, int] | None:
     try:
-        return stat.S_IMODE(os.lstat(path).st_mode)
+        found = os.lstat(path)
     except FileNotFoundError:
         return None
+    return stat.S_IMODE(found.st_mode), found.st_uid
 
 
 def _diff(path: str, before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:

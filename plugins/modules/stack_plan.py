@@ -16,7 +16,7 @@ description:
   - Compares the running containers of a compose project with the wanted configuration - image id, configuration hash, number
     of replicas - and returns the services that differ, in start order, each with the reason.
   - A proxy that runs since before a service behind it has to be reloaded; nginx resolves the addresses of its upstreams once,
-    and answers 502 from the old one afterwards.
+    and answers 502 from the old one afterwards. The same goes for files that are mounted into it, above all its certificate.
   - Nothing is remembered between runs; the plan is derived from what runs, so a run that was cut is finished by the next one.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
@@ -60,6 +60,9 @@ actions:
     - {service: nginx, action: reload, reason: "it resolved backend before that was replaced"}
 """
 
+import os
+from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -104,9 +107,19 @@ def _wanted(project: Project, services: list[StackService], runner: Runner) -> l
             image=config.services[name].image,
             image_id=images.ids.get(config.services[name].image),
             config_hash=hashes.get(name, ""),
+            files_changed=_newest(config.services[name].bind_sources),
         )
         for name in order
     ]
+
+
+def _newest(paths: Iterable[str]) -> datetime | None:
+    """Return when a file at or below *paths* was last written or renamed; what cannot be read does not count."""
+    files = [path for path in paths if os.path.isfile(path)]
+    files += [os.path.join(folder, name) for path in paths for folder, _folders, names in os.walk(path) for name in names]
+    # The time of the inode's change: a certificate that was copied may keep the old one's time of modification.
+    times = [os.stat(name).st_ctime for name in files if os.path.isfile(name)]
+    return datetime.fromtimestamp(max(times), UTC) if times else None
 
 
 def _running(project: Project, services: list[StackService], runner: Runner) -> list[Running]:
@@ -115,9 +128,10 @@ def _running(project: Project, services: list[StackService], runner: Runner) -> 
     for container in read_containers(project.name, runner):
         age = None
         if container.service in proxies and container.state == "running":
-            # The workers are as old as the last reload, the master as the container.
-            workers = [process.age for process in read_processes(container.name, runner) if "worker process" in process.command]
-            age = max(workers, default=None)
+            # The workers are as old as the last reload, the master as the container. One that drains its last connections
+            # ("worker process is shutting down") is of the configuration before.
+            processes = read_processes(container.name, runner)
+            age = max((item.age for item in processes if item.command.rstrip().endswith("worker process")), default=None)
         found.append(Running.from_container(container, oldest_worker_age=age))
     return found
 

@@ -99,7 +99,9 @@ def complete(
 def _answer(line: Line, checks: Sequence[Mapping[str, Any]], answer: Mapping[str, str]) -> Answered:
     evidence = _worst_first(check for check in checks if check.get("topic") in line.topics)
     if evidence:
-        return Answered(line, _worst(str(check["verdict"]) for check in evidence), evidence, answer)
+        # A person who saw it fail is believed; one who saw it work outweighs no check.
+        seen = ["fail"] if answer.get("verdict") == "fail" else []
+        return Answered(line, _worst([*seen, *(str(check["verdict"]) for check in evidence)]), evidence, answer)
     if not line.person:
         return Answered(replace(line), "fail", (_not_checked(line),), answer)
     verdict = str(answer.get("verdict") or "open")

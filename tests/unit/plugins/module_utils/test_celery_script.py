@@ -20,6 +20,9 @@ schedules = pytest.importorskip("celery.schedules")
 worker_of_tests = pytest.importorskip("celery.contrib.testing.worker")
 
 
+HOST = "host-of-the-tests"
+
+
 def record() -> None:
     """The application's task."""
 
@@ -49,7 +52,7 @@ def app_fixture() -> Iterator[Any]:
     """An application with a worker that consumes its queues default and aside."""
     app = application(task_routes={"tests.record": {"queue": "aside"}, "tests.other": {"queue": "nobody"}})
     app.conf.task_queues = [celery_queue("default"), celery_queue("aside")]
-    with worker_of_tests.start_worker(app, perform_ping_check=False, pool="solo", concurrency=1):
+    with worker_of_tests.start_worker(app, perform_ping_check=False, pool="solo", concurrency=1, hostname=f"celery@{HOST}"):
         yield app
 
 
@@ -60,7 +63,7 @@ def celery_queue(name: str) -> Any:
 
 def test_a_worker_that_works(app: Any, install) -> None:
     install(celery_app=app)
-    answer = celery_script.main("the_app", "examine", 1, 5.0)
+    answer = celery_script.main("the_app", "examine", [HOST], 5.0)
     (node,) = answer["nodes"]
     assert answer["queues"] == {node: ["aside", "default"]}
     assert (answer["consumed"], answer["routed"]) == (["aside", "default"], ["aside", "default", "nobody"])
@@ -72,7 +75,7 @@ def test_a_worker_that_works(app: Any, install) -> None:
 
 def test_only_the_nodes(app: Any, install) -> None:
     install(celery_app=app)
-    answer = celery_script.main("the_app", "nodes", 1, 5.0)
+    answer = celery_script.main("the_app", "nodes", [HOST], 5.0)
     assert list(answer) == ["nodes"]
     assert len(answer["nodes"]) == 1
 
@@ -80,14 +83,14 @@ def test_only_the_nodes(app: Any, install) -> None:
 def test_a_worker_is_drained_and_resumed(app: Any, install) -> None:
     install(celery_app=app)
     try:
-        answer = celery_script.main("the_app", "drain", 1, 5.0, wait=5.0)
+        answer = celery_script.main("the_app", "drain", [HOST], 5.0, wait=5.0)
         assert list(answer["before"].values()) == [["aside", "default"]]
         assert answer["left"] == []
-        assert list(celery_script.main("the_app", "consumed", 1, 5.0)["before"].values()) == [[]]
+        assert list(celery_script.main("the_app", "consumed", [HOST], 5.0)["before"].values()) == [[]]
         assert celery_script._canaries(app, ["default"], 0.5)[0]["error"].startswith("TimeoutError")
     finally:
-        celery_script.main("the_app", "resume", 1, 5.0, queues=["aside", "default"])
-    assert list(celery_script.main("the_app", "consumed", 1, 5.0)["before"].values()) == [["aside", "default"]]
+        celery_script.main("the_app", "resume", [HOST], 5.0, queues=["aside", "default"])
+    assert list(celery_script.main("the_app", "consumed", [HOST], 5.0)["before"].values()) == [["aside", "default"]]
     assert celery_script._canaries(app, ["default"], 5.0)[0]["error"] == ""
 
 
@@ -99,7 +102,7 @@ def test_who_does_not_answer_may_be_working() -> None:
 def test_no_worker_answers(install) -> None:
     # The broker in memory is one for the whole process: on an exchange of its own the other tests' worker does not hear this.
     install(celery_app=application(control_exchange="nobody"))
-    answer = celery_script.main("the_app", "examine", 2, 0.3)
+    answer = celery_script.main("the_app", "examine", [HOST, "other"], 0.3)
     assert (answer["nodes"], answer["consumed"], answer["canaries"], answer["missing_tasks"]) == ([], [], [], {})
 
 
@@ -150,4 +153,4 @@ def test_the_application_is_found(name: str, attribute: str, install) -> None:
 def test_no_application_is_told(attributes: dict[str, Any], install) -> None:
     install(**attributes)
     with pytest.raises(SystemExit, match="the_app holds no Celery application"):
-        celery_script.main("the_app", "nodes", 2, 2.0)
+        celery_script.main("the_app", "nodes", [HOST, "other"], 2.0)

@@ -132,8 +132,23 @@ def test_read_images_leaves_out_what_is_missing(recorded, runner) -> None:
 
 @pytest.mark.parametrize("reference", ["app", "localhost:5000/app"])
 def test_an_image_without_a_tag_is_the_latest(reference: str, runner) -> None:
-    answer = f'["{reference}:latest"] sha256:1\n'
+    answer = f'["{reference}:latest"]|[]|sha256:1\n'
     assert containers.read_images([reference], runner(("inspect", answer))).ids == {reference: "sha256:1"}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "tags", "digests"),
+    [
+        ("docker.io/library/postgres:15", ["postgres:15"], []),
+        ("docker.io/acme/app", ["acme/app:latest"], []),
+        ("postgres@sha256:aa", [], ["postgres@sha256:aa"]),
+        ("redis:7@sha256:bb", None, ["redis@sha256:bb"]),
+        ("registry.example.org:5000/app:1@sha256:cc", [], ["registry.example.org:5000/app@sha256:cc"]),
+    ],
+)
+def test_an_image_is_found_by_any_spelling(wanted: str, tags: list[str] | None, digests: list[str], runner) -> None:
+    answer = f"{json.dumps(tags)}|{json.dumps(digests)}|sha256:1\n"
+    assert containers.read_images([wanted], runner(("inspect", answer))).ids == {wanted: "sha256:1"}
 
 
 def test_no_image_asks_nothing(runner) -> None:

@@ -78,7 +78,7 @@ def test_a_bad_version(version: object, found: str) -> None:
         "ssh://git@[::1]:22/x.git",
         "file:///srv/x.git",
         "/srv/x.git",
-        "https://u:p@h/x",
+
     ],
 )
 def test_a_good_repository(repository: str) -> None:
@@ -98,6 +98,8 @@ def test_a_good_repository(repository: str) -> None:
         ("https://h/x\n", "a line break"),
         ("https://h/{{x}}", "{{"),
         ("https://bob:hunter2@h/x y", "a blank"),
+        ("https://bob:hunter2@h/x", "with credentials in it"),
+        ("HTTPS://hunter2@h/x", "with credentials in it"),
     ],
 )
 def test_a_bad_repository(repository: object, found: str) -> None:

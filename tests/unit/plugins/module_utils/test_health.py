@@ -53,7 +53,17 @@ BAD = Check("backend: HTTP", "fail", "200", "502", 0.1, "Look.")
     ("service", "replicas", "image", "containers", "before", "status", "words"),
     [
         pytest.param(BACKEND, 1, IMAGE, [UP], {}, "healthy", "", id="healthy"),
-        pytest.param(BACKEND, 1, None, [replace(UP, image_id=OTHER_IMAGE)], {}, "healthy", "", id="any image will do"),
+        pytest.param(BACKEND, 1, None, [UP], {}, "failed", "its image, which is gone of the release", id="the image is gone"),
+        pytest.param(
+            BACKEND,
+            1,
+            IMAGE,
+            [replace(UP, restarts=412, started=datetime.now(UTC))],
+            {"backend-1": 412},
+            "waiting",
+            "restarted 412 times",
+            id="a slow crash loop, up for the moment",
+        ),
         pytest.param(BACKEND, 2, IMAGE, [UP, SECOND], {}, "healthy", "", id="two replicas"),
         pytest.param(BACKEND, 0, IMAGE, [], {}, "healthy", "", id="none wanted, none there"),
         pytest.param(BACKEND, 1, IMAGE, [replace(UP, health="none")], {}, "healthy", "", id="no health check"),

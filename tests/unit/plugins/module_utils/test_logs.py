@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -59,6 +60,27 @@ def test_a_line_that_is_ignored() -> None:
 )
 def test_the_line_of_a_start(first: list[str], verdict: str) -> None:
     assert judge_startup("worker-1", first, r" ready\.$").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("said", "verdicts"),
+    [
+        ("ERROR Connection refused\nready", {"c: failed connections while it started": "warn"}),
+        ("ready\nERROR Connection refused", {"c: errors in the log": "fail", "c: failed connections in the log": "fail"}),
+        ("ERROR no such setting\nready", {"c: errors in the log": "fail"}),
+        (
+            "ERROR Connection refused",
+            {"c: errors in the log": "fail", "c: failed connections in the log": "fail", "c: start": "fail"},
+        ),
+    ],
+)
+def test_a_connection_that_failed_before_the_start_was_over(said: str, verdicts: dict[str, str], recorded, runner) -> None:
+    (container,) = [
+        item for item in parse_containers(recorded("docker-26.1-inspect-small-stack.json")) if item.name == "small-redis"
+    ]
+    fake = runner(("docker logs", said), ("docker logs", said))
+    checks, _findings = review([replace(container, name="c")], {**EXPECTED, "startup": {"redis": "^ready$"}}, [], fake)
+    assert {check.subject: check.verdict for check in checks if check.verdict != "pass"} == verdicts
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,20 @@ LATER = NOON + timedelta(minutes=5)
 
 
 @pytest.mark.parametrize(
+    ("files_changed", "actions"),
+    [
+        (None, []),
+        (NOON, []),
+        (NOON + timedelta(seconds=1), []),
+        (LATER, ["nginx reload: it read its files before they changed (a new certificate)"]),
+    ],
+)
+def test_a_new_certificate_is_read(files_changed: datetime | None, actions: list[str]) -> None:
+    decided = decide([DB, BACKEND, replace(NGINX, files_changed=files_changed)], [IS_NGINX, IS_BACKEND, IS_DB])
+    assert [f"{action.service} {action.action}: {action.reason}" for action in decided] == actions
+
+
+@pytest.mark.parametrize(
     ("wanted", "running", "actions"),
     [
         pytest.param([], [], [], id="nothing"),

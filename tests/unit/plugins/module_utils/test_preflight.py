@@ -288,9 +288,9 @@ FINDING = {"subject": "scheduler_version", "found": "x", "wanted": "y", "remedy"
         ),
         (
             {**REPOSITORY, "reachable": False},
-            {"scheduler_repo": "https://u:pw@h/x"},
+            {"scheduler_repo": "https://h/x"},
             HOST,
-            [("scheduler_repo", "https://********@h/x unreachable")],
+            [("scheduler_repo", "https://h/x unreachable")],
         ),
         (NO_GIT, {}, BARE, [("git", "git neither on the server nor on the controller")]),
         (NO_GIT, {"scheduler_repo": "/srv/x.git"}, replace(BARE, local_repository=True), []),

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,8 +22,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils.release_file i
     tag,
 )
 
-BACKEND = Service("backend", "", {"context": "/opt/app/backend"}, 1, None, None, (), {})
-DB = Service("db", "postgres:15", None, 1, None, None, (), {})
+BACKEND = Service("backend", "", {"context": "/opt/app/backend"}, 1, None, None, (), (), False, {})
+DB = Service("db", "postgres:15", None, 1, None, None, (), (), False, {})
 COMMIT = "3f786850e387550fdab836ed7e6dc881de23001b"
 
 
@@ -74,7 +75,10 @@ def test_images_are_those_that_are_built() -> None:
         pytest.param(BACKEND, {"backend": "p-backend:v1"}, {}, {"image": "p-backend:v1"}, id="image"),
         pytest.param(replace(DB, container_name="db", replicas=2), {}, {}, {"container_name": "reset null"}, id="name and replicas"),
         pytest.param(replace(DB, container_name="db"), {}, {}, None, id="a name alone stays"),
-        pytest.param(replace(DB, cpus=4.0), {}, {}, {"deploy": {"resources": {"limits": {"cpus": "2"}}}}, id="too many CPUs"),
+        pytest.param(
+            replace(DB, cpus=4.0, cpus_in_deploy=True), {}, {}, {"deploy": {"resources": {"limits": {"cpus": "2"}}}}, id="too many CPUs"
+        ),
+        pytest.param(replace(DB, cpus=4.0), {}, {}, {"cpus": "2"}, id="too many CPUs, in the service itself"),
         pytest.param(replace(DB, cpus=2.0), {}, {}, None, id="as many CPUs as there are"),
         pytest.param(DB, {}, {"db": "0f"}, {"labels": {FILES_LABEL: "0f"}}, id="mounted files"),
     ],
@@ -110,6 +114,10 @@ def test_digest_paths(tmp_path: Path) -> None:
     assert digest_paths([str(root / "absent")], str(root)) is None
 
     before = digest_paths([folder], str(root))
+    # What cannot be read to its end does not count, and does no harm.
+    (root / "nginx" / "nowhere").symlink_to(tmp_path / "absent")
+    os.mkfifo(root / "nginx" / "pipe")
+    assert digest_paths([folder], str(root)) == before
     (root / "nginx" / "ssl" / "privkey.pem").write_text("k", encoding="utf-8")
     assert digest_paths([folder], str(root)) != before
     (root / "nginx" / "nginx.conf").write_text("two", encoding="utf-8")

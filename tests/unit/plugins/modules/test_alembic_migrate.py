@@ -17,10 +17,11 @@ from ansible_collections.residency.scheduler.plugins.modules import alembic_migr
 ONE, TWO = {"revision": "r1", "message": "first"}, {"revision": "r2", "message": "second"}
 
 
-def answer(**fields: Any) -> tuple[str, str]:
+def answer(migrating: bool = False, **fields: Any) -> tuple[str, str]:
     """Return what the script in the container prints."""
     document = {"current": ["r2"], "heads": ["r2"], "unknown": [], "pending": [], "error": "", "seconds": 0.5, **fields}
-    return "run --rm --no-deps -T --entrypoint python backend -", f"INFO noise\nresidency.scheduler:{json.dumps(document)}\n"
+    named = "--name p-migration " if migrating else ""
+    return f"run --rm --no-deps -T {named}--entrypoint python backend -", f"INFO noise\nresidency.scheduler:{json.dumps(document)}\n"
 
 
 def migrate(folder: Path, runner: Any, *answers: tuple[str, str], check_mode: bool = False) -> dict[str, Any]:
@@ -45,7 +46,7 @@ def test_a_check_shows_the_plan_and_runs_nothing(tmp_path: Path, runner) -> None
 
 
 def test_pending_revisions_are_run_and_proven(tmp_path: Path, runner) -> None:
-    result = migrate(tmp_path, runner, answer(current=["r1"], pending=[TWO]), answer())
+    result = migrate(tmp_path, runner, answer(current=["r1"], pending=[TWO]), answer(migrating=True))
     assert (result["changed"], result["before"], result["current"], result["applied"]) == (True, ["r1"], ["r2"], [TWO])
 
 
@@ -54,6 +55,7 @@ def test_pending_revisions_are_run_and_proven(tmp_path: Path, runner) -> None:
     [
         ({"current": ["r9"], "unknown": ["r9"]}, "the database is ahead of the code"),
         ({"heads": ["r2", "r3"], "pending": [TWO]}, "2 heads: r2, r3"),
+        ({"current": ["r1", "r2"]}, "the database stands at r1, r2, and r2 alone is wanted"),
     ],
 )
 def test_the_unsafe_is_refused_before_anything_runs(fields: dict[str, Any], reason: str, tmp_path: Path, runner) -> None:
@@ -72,6 +74,6 @@ def test_the_unsafe_is_refused_before_anything_runs(fields: dict[str, Any], reas
 )
 def test_a_failure_says_where_the_database_stands(after: dict[str, Any], standing: str, tmp_path: Path, runner) -> None:
     with pytest.raises(Problem) as caught:
-        migrate(tmp_path, runner, answer(current=[], pending=[ONE, TWO]), answer(**after))
+        migrate(tmp_path, runner, answer(current=[], pending=[ONE, TWO]), answer(migrating=True, **after))
     assert standing in caught.value.message()
     assert "s3cret-value" not in caught.value.message()

@@ -30,7 +30,7 @@ def configuration(folder: Path, *, image: str | None = None) -> str:
 
 def local(*references: str) -> tuple[str, str]:
     """What `docker image inspect` prints when these images exist."""
-    return "docker image inspect", "".join(f'["{reference}"] {ID}\n' for reference in references)
+    return "docker image inspect", "".join(f'["{reference}"]|[]|{ID}\n' for reference in references)
 
 
 def release(folder: Path, runner: Any, *answers: tuple[str, Any], check_mode: bool = False) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.command import
 from ansible_collections.residency.scheduler.plugins.modules.repository_info import run
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
-REPOSITORY = "https://bob:hunter2@git.example.com/x.git"
+REPOSITORY = "https://git.example.com/x.git"
 
 
 class Git:

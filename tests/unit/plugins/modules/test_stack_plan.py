@@ -32,7 +32,7 @@ def plan(runner: Any, small: str, *, redis_image: str = REDIS, hashes: dict[str,
     fake = runner(
         ("config --format json", json.dumps({"services": services})),
         ("config --hash *", "".join(f"{name} {value}\n" for name, value in (hashes or HASHES).items())),
-        ("docker image inspect", f'["redis:7"] {redis_image}\n["nginx:1"] {NGINX}\n'),
+        ("docker image inspect", f'["redis:7"]|[]|{redis_image}\n["nginx:1"]|[]|{NGINX}\n'),
         ("docker ps", "one two\n"),
         ("docker container inspect", small),
         ("docker top small-nginx", f"PID ELAPSED STAT COMMAND\n9 {worker_age} S nginx: worker process\n"),

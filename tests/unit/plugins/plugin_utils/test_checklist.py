@@ -43,6 +43,7 @@ def test_the_worst_check_decides_and_none_is_a_failure(checks: list[dict[str, An
         ([], {"a.2": {"by": "A. Operator", "verdict": "fail"}}, "fail"),
         ([], {"a.2": {"by": "A. Operator", "verdict": "fine, I think"}}, "open"),
         ([check("fail", "console")], {"a.2": {"by": "A. Operator", "verdict": "pass"}}, "fail"),
+        ([check("pass", "console")], {"a.2": {"by": "A. Operator", "verdict": "fail"}}, "fail"),
     ],
 )
 def test_a_persons_answer_never_outweighs_a_check(checks: list[dict[str, Any]], answers: dict[str, Any], verdict: str) -> None:
