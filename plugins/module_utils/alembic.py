@@ -104,17 +104,26 @@ def refuse_unsafe(revisions: Revisions) -> None:
         )
 
 
-def ask(parameters: Mapping[str, Any], runner: Runner, *, target: str | None = None, sql: bool = False) -> dict[str, Any]:
+def ask(
+    parameters: Mapping[str, Any],
+    runner: Runner,
+    *,
+    target: str | None = None,
+    run: bool = False,
+    sql: bool = False,
+    history: bool = False,
+) -> dict[str, Any]:
     """Run the Alembic script in a one-shot container of the service's image, and return its answer.
 
     The image's entry point and command are bypassed: the application's own would migrate and then serve.
 
-    :arg target: revision to upgrade to, or None to only look.
+    :arg target: a revision, ``heads`` or ``base``, to which the steps are wanted; None to only look.
+    :arg run: whether to take these steps.
     """
     project = Project.from_parameters(parameters["project"])
     # Under a name, a second migration beside one that still runs is refused by Docker itself.
     name = f"{project.name}-migration"
-    named = ["--name", name] if target is not None else []
+    named = ["--name", name] if run else []
     argv = project.argv("run", "--rm", "--no-deps", "-T", *named, "--entrypoint", "python", str(parameters["service"]), "-")
     remedy = "Check that the database is up and takes the password, and that the image exists."
     if named:
@@ -122,7 +131,7 @@ def ask(parameters: Mapping[str, Any], runner: Runner, *, target: str | None = N
     return app_script.run(
         argv,
         alembic_script,
-        {"config_file": parameters["config"], "target": target, "sql": sql},
+        {"config_file": parameters["config"], "target": target, "sql": sql, "history": history, "run": run},
         runner,
         what="Asking Alembic failed",
         remedy=remedy,

@@ -10,12 +10,14 @@ import time
 from typing import Any
 
 
-def main(config_file: str, target: str | None, sql: bool) -> dict[str, Any]:
-    """Return heads, current revisions and what is pending; migrate to *target* first, if one is given.
+def main(config_file: str, target: str | None, sql: bool, history: bool, run: bool) -> dict[str, Any]:
+    """Return heads, current revisions and what is pending; with *run*, migrate to *target* first.
 
     :arg config_file: path of ``alembic.ini``, relative to the image's working directory.
-    :arg target: revision to upgrade to ("heads"), or None to only look.
+    :arg target: a revision, ``heads`` or ``base``; None to only look.
     :arg sql: also return the SQL of the pending revisions.
+    :arg history: also return every revision, oldest first.
+    :arg run: whether to migrate; otherwise only the steps to the target are returned.
     """
     from alembic import command
     from alembic.config import Config
@@ -25,18 +27,76 @@ def main(config_file: str, target: str | None, sql: bool) -> dict[str, Any]:
     script = ScriptDirectory.from_config(config)
     answer = _state(config, script)
     answer["error"] = ""
-    if sql and answer["pending"] and not answer["unknown"]:
+    known = not answer["unknown"]
+    if sql and answer["pending"] and known:
         answer["sql"] = _sql(config, answer["current"])
-    if target is not None:
+    if history:
+        answer["history"] = _history(script, answer["current"] if known else [])
+    if target is None or not known:
+        return answer
+    direction, answer["steps"] = _steps(script, answer["current"], answer["pending"], target)
+    if run and answer["steps"]:
         started = time.monotonic()
-        answer["before"] = answer["current"]
         try:
-            command.upgrade(config, target)
+            (command.downgrade if direction == "downgrade" else command.upgrade)(config, target)
         except Exception as failure:  # the state after a failure is part of the answer
             answer["error"] = f"{type(failure).__name__}: {failure}"
         answer.update(_state(config, script))
         answer["seconds"] = round(time.monotonic() - started, 3)
     return answer
+
+
+def _steps(script: Any, current: list[str], pending: list[dict[str, str]], target: str) -> tuple[str, list[dict[str, Any]]]:
+    """Return the direction to *target*, and the revisions on the way in the order in which they run.
+
+    :raises SystemExit: the image has no such revision.
+    """
+    if target == "heads":
+        return "upgrade", [{**entry, "direction": "upgrade"} for entry in pending]
+    try:
+        wanted = None if target == "base" else script.get_revision(target).revision
+    except Exception as failure:
+        raise SystemExit(f"this image has no revision {target}: {failure}") from failure
+    applied = _ancestors(script, current)
+    if wanted is None or wanted in applied:
+        kept = _ancestors(script, [wanted]) if wanted else set()
+        down = [revision for revision in script.walk_revisions() if revision.revision in applied - kept]
+        return "downgrade", [{**_brief(revision), "direction": "downgrade", "reversible": _reversible(revision)} for revision in down]
+    missing = _ancestors(script, [wanted]) - applied
+    up = [revision for revision in reversed(list(script.walk_revisions())) if revision.revision in missing]
+    return "upgrade", [{**_brief(revision), "direction": "upgrade"} for revision in up]
+
+
+def _brief(revision: Any) -> dict[str, str]:
+    return {"revision": revision.revision, "message": (revision.doc or "").strip()}
+
+
+def _parents(revision: Any) -> list[str]:
+    before = revision.down_revision or ()
+    return sorted([before] if isinstance(before, str) else before)
+
+
+def _reversible(revision: Any) -> bool:
+    """Tell whether a revision's ``downgrade`` does something: not if it is empty, or only raises."""
+    function = getattr(revision.module, "downgrade", None)
+    if function is None:
+        return False
+    return not set(function.__code__.co_names) <= {"NotImplementedError", "RuntimeError", "Exception"}
+
+
+def _history(script: Any, current: list[str]) -> list[dict[str, Any]]:
+    applied, heads = _ancestors(script, current), set(script.get_heads())
+    return [
+        {
+            **_brief(revision),
+            "after": _parents(revision),
+            "applied": revision.revision in applied,
+            "head": revision.revision in heads,
+            "branch_point": bool(revision.is_branch_point),
+            "merge_point": bool(revision.is_merge_point),
+        }
+        for revision in reversed(list(script.walk_revisions()))
+    ]
 
 
 def _state(config: Any, script: Any) -> dict[str, Any]:
@@ -58,10 +118,7 @@ def _state(config: Any, script: Any) -> dict[str, Any]:
         "heads": sorted(script.get_heads()),
         "current": sorted(current),
         "unknown": unknown,
-        "pending": [
-            {"revision": revision.revision, "message": (revision.doc or "").strip()}
-            for revision in ([] if unknown else pending)
-        ],
+        "pending": [_brief(revision) for revision in ([] if unknown else pending)],
     }
 
 

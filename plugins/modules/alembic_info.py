@@ -27,6 +27,10 @@ options:
     description: Also return the SQL of the pending revisions.
     type: bool
     default: false
+  history:
+    description: Also return every revision of the image.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
@@ -34,6 +38,11 @@ EXAMPLES = r"""
   residency.scheduler.alembic_info:
     project: "{{ scheduler_compose }}"
   register: database
+
+- name: See the whole history
+  residency.scheduler.alembic_info:
+    project: "{{ scheduler_compose }}"
+    history: true
 
 - name: See the SQL of what is pending
   residency.scheduler.alembic_info:
@@ -76,6 +85,15 @@ sql:
   returned: when O(sql) is set and something is pending
   type: str
   sample: ALTER TABLE shifts ADD COLUMN batch INTEGER;
+history:
+  description:
+    - Every revision of the image, oldest first, with those it comes after, and whether the database has it. More than one head, or
+      a branch point without a merge point, is a broken history.
+  returned: when O(history) is set
+  type: list
+  elements: dict
+  sample:
+    - {revision: 20251201_initial, message: Initial, after: [], applied: true, head: false, branch_point: false, merge_point: false}
 """
 
 from collections.abc import Mapping
@@ -90,15 +108,20 @@ from ansible_collections.residency.scheduler.plugins.module_utils.problem import
 
 def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
     """Ask, and return where the database stands."""
-    answer = ask(parameters, runner, sql=parameters["sql"])
+    answer = ask(parameters, runner, sql=parameters["sql"], history=parameters["history"])
     result = {"changed": False, **Revisions.from_answer(answer).to_dict()}
-    return {**result, "sql": answer["sql"]} if answer.get("sql") else result
+    return {**result, **{key: answer[key] for key in ("sql", "history") if answer.get(key)}}
 
 
 def main() -> None:
     """Wire parameters, adapters and result together."""
     module = AnsibleModule(
-        argument_spec={"project": PROJECT_SPEC, **ALEMBIC_SPEC, "sql": {"type": "bool", "default": False}},
+        argument_spec={
+            "project": PROJECT_SPEC,
+            **ALEMBIC_SPEC,
+            "sql": {"type": "bool", "default": False},
+            "history": {"type": "bool", "default": False},
+        },
         supports_check_mode=True,
     )
     finish(module, lambda: run(module.params, SubprocessRunner()))

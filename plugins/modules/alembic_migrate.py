@@ -3,18 +3,19 @@
 # Copyright: Contributors to the residency.scheduler collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Migrates the database to the heads of the wanted image."""
+"""Migrates the database to a revision of the wanted image."""
 
 from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: alembic_migrate
-short_description: Migrate the database to the head of the wanted image
+short_description: Migrate the database to a revision of the wanted image
 version_added: 0.1.0
 description:
-  - Runs the pending revisions in a one-shot container of the wanted image, with its entry point bypassed.
+  - Runs the revisions up, or down, to O(target) in a one-shot container of the wanted image, with its entry point bypassed.
   - Refuses, before anything is changed, an image with more than one head and a database that the image does not know.
-  - Afterwards the revisions in the database have to be the heads of the image. After a failure the message says where the
+  - Going down is refused unless O(allow_downgrade) says so, and wherever a revision has no real downgrade.
+  - Afterwards the revisions in the database have to be exactly the wanted ones. After a failure the message says where the
     database stands.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
@@ -26,19 +27,34 @@ extends_documentation_fragment:
 attributes:
   check_mode:
     support: full
-    description: Returns what is pending.
+    description: Returns the steps.
   diff_mode:
     support: full
     description: Shows the revision before and after, and the revisions between.
   idempotent:
     support: full
-    description: A database at the head is not touched.
+    description: A database that is at the target is not touched.
+options:
+  target:
+    description: The revision to migrate to; V(heads) for all there are, V(base) for none.
+    type: str
+    default: heads
+  allow_downgrade:
+    description: Whether the way may lead down. Downgrades drop columns and tables, with the rows in them.
+    type: bool
+    default: false
 """
 
 EXAMPLES = r"""
 - name: Migrate to the head of the release
   residency.scheduler.alembic_migrate:
     project: "{{ scheduler_compose }}"
+
+- name: Go back to the revision of the release before, with the image of the newer one
+  residency.scheduler.alembic_migrate:
+    project: "{{ scheduler_compose }}"
+    target: 20251208_task_runs
+    allow_downgrade: true
 
 - name: See what a migration would do
   residency.scheduler.alembic_migrate:
@@ -84,11 +100,11 @@ before:
   elements: str
   sample: [20251208_task_runs]
 applied:
-  description: Revisions that were run (or would be), oldest first.
+  description: Revisions that were run (or would be), in that order.
   returned: always
   type: list
   elements: dict
-  sample: [{revision: 20251220_shift_batch, message: Add the batch of a shift}]
+  sample: [{revision: 20251220_shift_batch, message: Add the batch of a shift, direction: upgrade}]
 seconds:
   description: How long the migration took, in seconds.
   returned: when something was pending, except in check mode
@@ -96,7 +112,7 @@ seconds:
   sample: 1.1
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -107,27 +123,51 @@ from ansible_collections.residency.scheduler.plugins.module_utils.problem import
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict[str, Any]:
-    """Look, refuse what is unsafe, migrate, and prove that the database is at the head."""
-    before = Revisions.from_answer(ask(parameters, runner))
+    """Look, refuse what is unsafe, migrate, and prove that the database is at the target."""
+    target = str(parameters["target"])
+    look = ask(parameters, runner, target=target)
+    before = Revisions.from_answer(look)
     refuse_unsafe(before)
-    result = {"changed": bool(before.pending), "before": list(before.current), "applied": [dict(entry) for entry in before.pending]}
-    result["diff"] = _diff(before)
-    if check_mode or not before.pending:
+    steps = look["steps"]
+    refuse_downgrade(before, steps, target, parameters["allow_downgrade"])
+    result = {"changed": bool(steps), "before": list(before.current), "applied": steps, "diff": _diff(before, steps)}
+    if check_mode or not steps:
         return {**result, **before.to_dict()}
-    answer = ask(parameters, runner, target="heads")
+    answer = ask(parameters, runner, target=target, run=True)
     after = Revisions.from_answer(answer)
-    if answer["error"] or not after.at_head:
+    wanted = {"heads": after.heads, "base": ()}.get(target, (target,))
+    if answer["error"] or after.current != wanted:
         secrets = Project.from_parameters(parameters["project"]).secrets()
-        raise failure(before, after, redact(answer["error"], secrets))
+        raise failure(before, after, wanted, redact(answer["error"], secrets))
     return {**result, **after.to_dict(), "seconds": answer["seconds"]}
 
 
-def failure(before: Revisions, after: Revisions, error: str) -> Problem:
+def refuse_downgrade(before: Revisions, steps: Sequence[Mapping[str, Any]], target: str, allowed: bool) -> None:
+    """Raise a Problem where the way leads down and may not, or cannot. Pure."""
+    down = [step for step in steps if step["direction"] == "downgrade"]
+    if down and not allowed:
+        raise Problem(
+            "The migration was refused",
+            f"{target} lies before {_names(before.current)}, so {', '.join(step['revision'] for step in down)} would be undone",
+            "Set allow_downgrade if that is meant: what these revisions added is dropped, with the rows in it.",
+            **before.to_dict(),
+        )
+    stuck = [step["revision"] for step in down if not step["reversible"]]
+    if stuck:
+        raise Problem(
+            "The migration was refused",
+            f"{', '.join(stuck)} has no downgrade, so the database cannot go back to {target} that way",
+            "Restore a backup from before it, or correct the release and go forward.",
+            **before.to_dict(),
+        )
+
+
+def failure(before: Revisions, after: Revisions, wanted: tuple[str, ...], error: str) -> Problem:
     """Return the Problem that says exactly where the database stands. Pure."""
     if after.current == before.current:
         standing = f"the database is unchanged, at {_names(after.current)}"
     else:
-        standing = f"it went from {_names(before.current)} to {_names(after.current)}, and {len(after.pending)} revisions are left"
+        standing = f"it went from {_names(before.current)} to {_names(after.current)}, and not to {_names(wanted)}"
     return Problem(
         "The migration failed",
         f"{error or 'Alembic reported success'}; {standing}",
@@ -141,19 +181,23 @@ def _names(revisions: tuple[str, ...]) -> str:
     return ", ".join(revisions) or "no revision"
 
 
-def _diff(before: Revisions) -> dict[str, str]:
-    steps = "".join(f"{entry['revision']}: {entry['message']}\n" for entry in before.pending)
-    return {
-        "before_header": "database",
-        "after_header": "database",
-        "before": f"{_names(before.current)}\n",
-        "after": f"{_names(before.current)}\n{steps}" if steps else f"{_names(before.current)}\n",
-    }
+def _diff(before: Revisions, steps: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    lines = "".join(f"{step['direction']} {step['revision']}: {step['message']}\n" for step in steps)
+    present = f"{_names(before.current)}\n"
+    return {"before_header": "database", "after_header": "database", "before": present, "after": present + lines}
 
 
 def main() -> None:
     """Wire parameters, adapters and result together."""
-    module = AnsibleModule(argument_spec={"project": PROJECT_SPEC, **ALEMBIC_SPEC}, supports_check_mode=True)
+    module = AnsibleModule(
+        argument_spec={
+            "project": PROJECT_SPEC,
+            **ALEMBIC_SPEC,
+            "target": {"type": "str", "default": "heads"},
+            "allow_downgrade": {"type": "bool", "default": False},
+        },
+        supports_check_mode=True,
+    )
     finish(module, lambda: run(module.params, module.check_mode, SubprocessRunner()))
 
 

@@ -20,17 +20,17 @@ ONE, TWO = {"revision": "r1", "message": "first"}, {"revision": "r2", "message":
 def answer(migrating: bool = False, **fields: Any) -> tuple[str, str]:
     """Return what the script in the container prints."""
     document = {"current": ["r2"], "heads": ["r2"], "unknown": [], "pending": [], "error": "", "seconds": 0.5, **fields}
+    document.setdefault("steps", [{**entry, "direction": "upgrade"} for entry in document["pending"]])
     named = "--name p-migration " if migrating else ""
     return f"run --rm --no-deps -T {named}--entrypoint python backend -", f"INFO noise\nresidency.scheduler:{json.dumps(document)}\n"
 
 
-def migrate(folder: Path, runner: Any, *answers: tuple[str, str], check_mode: bool = False) -> dict[str, Any]:
+def migrate(folder: Path, runner: Any, *answers: tuple[str, str], check_mode: bool = False, **options: Any) -> dict[str, Any]:
     (folder / ".env").write_text("DB_PASSWORD='s3cret-value'\n", encoding="utf-8")
     project = {"name": "p", "directory": str(folder), "files": ["docker-compose.yml"], "env_file": ".env"}
     fake = runner(*answers)
-    result = alembic_migrate.run(
-        {"project": project, "service": "backend", "config": "alembic.ini", "timeout": 60}, check_mode, fake
-    )
+    parameters = {"project": project, "service": "backend", "config": "alembic.ini", "timeout": 60, "target": "heads"}
+    result = alembic_migrate.run({**parameters, "allow_downgrade": False, **options}, check_mode, fake)
     assert fake.finished()
     return result
 
@@ -42,12 +42,12 @@ def test_nothing_pending_changes_nothing(tmp_path: Path, runner) -> None:
 def test_a_check_shows_the_plan_and_runs_nothing(tmp_path: Path, runner) -> None:
     result = migrate(tmp_path, runner, answer(current=[], pending=[ONE, TWO]), check_mode=True)
     assert result["changed"]
-    assert result["diff"]["after"] == "no revision\nr1: first\nr2: second\n"
+    assert result["diff"]["after"] == "no revision\nupgrade r1: first\nupgrade r2: second\n"
 
 
 def test_pending_revisions_are_run_and_proven(tmp_path: Path, runner) -> None:
     result = migrate(tmp_path, runner, answer(current=["r1"], pending=[TWO]), answer(migrating=True))
-    assert (result["changed"], result["before"], result["current"], result["applied"]) == (True, ["r1"], ["r2"], [TWO])
+    assert (result["changed"], result["before"], result["current"], result["applied"]) == (True, ["r1"], ["r2"], [{**TWO, "direction": "upgrade"}])
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_the_unsafe_is_refused_before_anything_runs(fields: dict[str, Any], reas
     ("after", "standing"),
     [
         ({"current": [], "pending": [ONE, TWO], "error": "boom s3cret-value"}, "the database is unchanged, at no revision"),
-        ({"current": ["r1"], "pending": [TWO], "error": "boom"}, "it went from no revision to r1, and 1 revisions are left"),
+        ({"current": ["r1"], "pending": [TWO], "error": "boom"}, "it went from no revision to r1, and not to r2"),
         ({"current": ["r1"], "pending": [TWO]}, "Alembic reported success; it went from no revision to r1"),
     ],
 )
@@ -77,3 +77,25 @@ def test_a_failure_says_where_the_database_stands(after: dict[str, Any], standin
         migrate(tmp_path, runner, answer(current=[], pending=[ONE, TWO]), answer(migrating=True, **after))
     assert standing in caught.value.message()
     assert "s3cret-value" not in caught.value.message()
+
+
+UNDO = {**TWO, "direction": "downgrade", "reversible": True}
+
+
+@pytest.mark.parametrize(
+    ("step", "allowed", "reason"),
+    [
+        (UNDO, False, "r1 lies before r2, so r2 would be undone"),
+        ({**UNDO, "reversible": False}, True, "r2 has no downgrade"),
+    ],
+)
+def test_a_downgrade_is_refused(step: dict[str, Any], allowed: bool, reason: str, tmp_path: Path, runner) -> None:
+    with pytest.raises(Problem) as caught:
+        migrate(tmp_path, runner, answer(steps=[step]), target="r1", allow_downgrade=allowed)
+    assert reason in caught.value.message()
+
+
+def test_a_downgrade_that_is_meant(tmp_path: Path, runner) -> None:
+    after = answer(migrating=True, current=["r1"], pending=[TWO])
+    result = migrate(tmp_path, runner, answer(steps=[UNDO]), after, target="r1", allow_downgrade=True)
+    assert (result["changed"], result["before"], result["current"]) == (True, ["r2"], ["r1"])
