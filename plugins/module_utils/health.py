@@ -196,6 +196,21 @@ class SystemClock:
         time.sleep(seconds)
 
 
+@dataclass(frozen=True)
+class Watched:
+    """What a watch saw.
+
+    :ivar seconds: how long it took.
+    :ivar restarts_before: restart counts by container name, when it began.
+    :ivar waiting_until: seconds since its start for which waiting may still help; 0 when it is decided.
+    """
+
+    verdicts: list[Verdict]
+    seconds: float
+    restarts_before: dict[str, int]
+    waiting_until: float = 0.0
+
+
 Snapshot = Callable[[], Sequence[Container]]
 ProbeOne = Callable[[StackService, list[Container]], list[Check]]
 
@@ -208,28 +223,33 @@ def watch(
     *,
     wait: float,
     hold: float,
-) -> tuple[list[Verdict], float]:
-    """Return the verdicts on all services, and the seconds it took to reach them.
+    report_after: float = 0.0,
+    restarts_before: Mapping[str, int] | None = None,
+) -> Watched:
+    """Return the verdicts on all services.
 
     Waits until all are healthy, then *hold* seconds more (a service that dies right after its first good answer is
     not healthy); stops at once when one has failed for good, or at the deadline.
 
     :arg wait: seconds at most; a container's own health check may stretch it (start period, interval, retries).
         0 looks once.
+    :arg report_after: seconds after which to return the state reached, even if waiting may still help; 0 for never.
+    :arg restarts_before: restart counts by container name when an earlier watch of the same wait began.
     """
     started = clock.now()
-    first = snapshot()
-    restarts_before = {container.name: container.restarts for container in first}
-    containers = first
+    containers = snapshot()
+    before = {container.name: container.restarts for container in containers} | dict(restarts_before or {})
     while True:
-        verdicts = _look_at_all(wanted, containers, probe, restarts_before)
+        verdicts = _look_at_all(wanted, containers, probe, before)
         if _healthy(verdicts):
             verdicts = _hold(wanted, snapshot, clock, hold, verdicts)
             if _healthy(verdicts):
-                return verdicts, clock.now() - started
-        elapsed = clock.now() - started
-        if any(verdict.status == "failed" for verdict in verdicts) or elapsed >= deadline(wait, containers, wanted):
-            return verdicts, elapsed
+                return Watched(verdicts, clock.now() - started, before)
+        elapsed, until = clock.now() - started, deadline(wait, containers, wanted)
+        if any(verdict.status == "failed" for verdict in verdicts) or elapsed >= until:
+            return Watched(verdicts, elapsed, before)
+        if report_after and elapsed >= report_after:
+            return Watched(verdicts, elapsed, before, waiting_until=until)
         clock.sleep(1.0)
         containers = snapshot()
 

@@ -108,8 +108,7 @@ class Verification:
             celery_app=self._celery["app"],
             timeout=self._parameters["probe_timeout"],
         )
-        before = {item.name: item.restarts for item in read_containers(self._project.name, self._runner)}
-        verdicts, _seconds = watch(
+        watched = watch(
             wanted,
             lambda: read_containers(self._project.name, self._runner),
             lambda service, containers: [] if service.name in shallow else probe_service(service, containers, context),
@@ -117,9 +116,9 @@ class Verification:
             wait=self._parameters["wait"],
             hold=self._parameters["hold"],
         )
-        self._facts["logs"] = logs_of_sick(verdicts, self._runner, self._secrets)
-        checks = [check for verdict in verdicts for check in verdict.checks]
-        return checks + judge_restarts(verdicts, before)
+        self._facts["logs"] = logs_of_sick(watched.verdicts, self._runner, self._secrets)
+        checks = [check for verdict in watched.verdicts for check in verdict.checks]
+        return checks + judge_restarts(watched.verdicts, watched.restarts_before)
 
     def _check_celery(self) -> list[Check]:
         checks, _answer = celery.examine(self._project.name, self._celery, self._secrets, self._runner)

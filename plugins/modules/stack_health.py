@@ -56,6 +56,16 @@ options:
     description: Seconds that one probe may take.
     type: int
     default: 5
+  report_after:
+    description:
+      - Return the state reached after so many seconds, as a failure with RV(waiting_until), even if O(wait) is not over; V(0) for never.
+      - The action plugin of this module uses it to show what is being waited for, and goes on waiting.
+    type: int
+    default: 0
+  restarts_before:
+    description: Restart counts by container, RV(restarts_before) of the call before, when one wait is made of several calls.
+    type: dict
+    default: {}
 """
 
 EXAMPLES = r"""
@@ -106,6 +116,16 @@ seconds:
   returned: always
   type: float
   sample: 2.3
+restarts_before:
+  description: Restart counts by container, when the wait began.
+  returned: always
+  type: dict
+  sample: {residency-scheduler-backend: 0}
+waiting_until:
+  description: Seconds since the start of the call for which waiting may still help; 0 when the verdict is final.
+  returned: always
+  type: float
+  sample: 0.0
 logs:
   description: Last lines logged by the containers of each service that is not healthy, without secrets.
   returned: failure
@@ -138,24 +158,29 @@ def run(parameters: dict[str, Any], runner: Runner, clock: Clock) -> dict[str, A
         celery_app=parameters["celery_app"],
         timeout=parameters["probe_timeout"],
     )
-    verdicts, seconds = watch(
+    watched = watch(
         wanted,
         lambda: read_containers(project.name, runner),
         lambda service, containers: probe_service(service, containers, context),
         clock,
         wait=parameters["wait"],
         hold=parameters["hold"],
+        report_after=parameters["report_after"],
+        restarts_before=parameters["restarts_before"],
     )
+    verdicts = watched.verdicts
     checks = [check for verdict in verdicts for check in verdict.checks]
     result = {
         "changed": False,
         "services": [verdict.to_dict() for verdict in verdicts],
         "checks": [check.to_dict() for check in checks],
-        "seconds": round(seconds, 3),
+        "seconds": round(watched.seconds, 3),
+        "restarts_before": watched.restarts_before,
+        "waiting_until": round(watched.waiting_until, 3),
     }
     sick = [verdict for verdict in verdicts if verdict.status != "healthy"]
     if sick:
-        raise _problem(sick, summary(checks), seconds, result, logs_of_sick(verdicts, runner, context.secrets))
+        raise _problem(sick, summary(checks), watched.seconds, result, logs_of_sick(verdicts, runner, context.secrets))
     return result
 
 
@@ -183,6 +208,8 @@ def main() -> None:
             "wait": {"type": "int", "default": 0},
             "hold": {"type": "int", "default": 0},
             "probe_timeout": {"type": "int", "default": 5},
+            "report_after": {"type": "int", "default": 0},
+            "restarts_before": {"type": "dict", "default": {}},
         },
         supports_check_mode=True,
     )

@@ -165,7 +165,8 @@ def test_the_sql_of_what_is_pending(application: Application) -> None:
 
 def test_the_history(application: Application) -> None:
     application.ask("two", run=True)
+    plain = {"branch_point": False, "merge_point": False}
     assert application.ask(history=True)["history"][1:] == [
-        {"revision": "two", "message": "Add two", "after": ["one"], "applied": True, "head": False, "branch_point": False, "merge_point": False},
-        {"revision": "three", "message": "Add three", "after": ["two"], "applied": False, "head": True, "branch_point": False, "merge_point": False},
+        {"revision": "two", "message": "Add two", "after": ["one"], "applied": True, "head": False, **plain},
+        {"revision": "three", "message": "Add three", "after": ["two"], "applied": False, "head": True, **plain},
     ]

@@ -168,7 +168,8 @@ ONE_PLAIN = [Wanted(PLAIN, 1, IMAGE)]
 
 def test_healthy_at_once() -> None:
     clock = FakeClock()
-    verdicts, seconds = watch(ONE, lambda: [UP], always_good, clock, wait=60, hold=0)
+    watched = watch(ONE, lambda: [UP], always_good, clock, wait=60, hold=0)
+    verdicts, seconds = watched.verdicts, watched.seconds
     assert [(verdict.service, verdict.status) for verdict in verdicts] == [("backend", "healthy")]
     assert seconds == 0
     assert verdicts[0].checks[-1] == GOOD
@@ -176,20 +177,23 @@ def test_healthy_at_once() -> None:
 
 def test_becomes_healthy() -> None:
     clock = FakeClock()
-    verdicts, seconds = watch(ONE_PLAIN, at(clock, (0, [CREATED]), (3, [STARTING]), (7, [UP])), always_good, clock, wait=60, hold=0)
+    watched = watch(ONE_PLAIN, at(clock, (0, [CREATED]), (3, [STARTING]), (7, [UP])), always_good, clock, wait=60, hold=0)
+    verdicts, seconds = watched.verdicts, watched.seconds
     assert verdicts[0].status == "healthy"
     assert seconds == 7
 
 
 def test_wait_zero_looks_once() -> None:
     clock = FakeClock()
-    verdicts, seconds = watch(ONE_PLAIN, lambda: [STARTING], always_good, clock, wait=0, hold=0)
+    watched = watch(ONE_PLAIN, lambda: [STARTING], always_good, clock, wait=0, hold=0)
+    verdicts, seconds = watched.verdicts, watched.seconds
     assert (verdicts[0].status, seconds) == ("waiting", 0)
 
 
 def test_an_exited_container_ends_the_wait_and_is_not_probed() -> None:
     clock = FakeClock()
-    verdicts, seconds = watch(ONE, lambda: [replace(UP, state="exited", exit_code=1)], no_probe, clock, wait=600, hold=0)
+    watched = watch(ONE, lambda: [replace(UP, state="exited", exit_code=1)], no_probe, clock, wait=600, hold=0)
+    verdicts, seconds = watched.verdicts, watched.seconds
     assert (verdicts[0].status, seconds) == ("failed", 0)
 
 
@@ -197,14 +201,16 @@ def test_a_crash_loop_ends_the_wait_early() -> None:
     clock = FakeClock()
     restarting = replace(UP, state="restarting", health="none", exit_code=3)
     states = at(clock, (0, [CREATED]), (2, [replace(restarting, restarts=1)]), (5, [replace(restarting, restarts=2)]))
-    verdicts, seconds = watch(ONE, states, no_probe, clock, wait=600, hold=0)
+    watched = watch(ONE, states, no_probe, clock, wait=600, hold=0)
+    verdicts, seconds = watched.verdicts, watched.seconds
     assert (verdicts[0].status, seconds) == ("failed", 5)
     assert "2 while waiting (exit code 3)" in verdicts[0].checks[-1].found
 
 
 def test_a_probe_that_fails_keeps_waiting_till_the_deadline() -> None:
     clock = FakeClock()
-    verdicts, seconds = watch(ONE, lambda: [replace(UP, health="none")], lambda *_: [BAD], clock, wait=45, hold=0)
+    watched = watch(ONE, lambda: [replace(UP, health="none")], lambda *_: [BAD], clock, wait=45, hold=0)
+    verdicts, seconds = watched.verdicts, watched.seconds
     assert (verdicts[0].status, seconds) == ("waiting", 45)
     assert verdicts[0].checks[-1] == BAD
 
@@ -212,21 +218,24 @@ def test_a_probe_that_fails_keeps_waiting_till_the_deadline() -> None:
 def test_the_containers_own_health_check_stretches_the_deadline() -> None:
     clock = FakeClock()
     slow = replace(STARTING, health_deadline=100.0)
-    verdicts, seconds = watch(ONE_PLAIN, lambda: [slow], always_good, clock, wait=30, hold=0)
+    watched = watch(ONE_PLAIN, lambda: [slow], always_good, clock, wait=30, hold=0)
+    verdicts, seconds = watched.verdicts, watched.seconds
     assert (verdicts[0].status, seconds) == ("waiting", 100 + MARGIN)
 
 
 def test_hold_returns_only_after_a_good_time_without_a_break() -> None:
     clock = FakeClock()
     states = at(clock, (0, [UP]), (3, [STARTING]), (5, [UP]))
-    verdicts, seconds = watch(ONE_PLAIN, states, always_good, clock, wait=60, hold=10)
+    watched = watch(ONE_PLAIN, states, always_good, clock, wait=60, hold=10)
+    verdicts, seconds = watched.verdicts, watched.seconds
     assert (verdicts[0].status, seconds) == ("healthy", 15)
 
 
 def test_hold_ends_when_a_service_dies_after_its_first_good_answer() -> None:
     clock = FakeClock()
     states = at(clock, (0, [UP]), (4, [replace(UP, state="exited", exit_code=1)]))
-    verdicts, seconds = watch(ONE, states, always_good, clock, wait=60, hold=10)
+    watched = watch(ONE, states, always_good, clock, wait=60, hold=10)
+    verdicts, seconds = watched.verdicts, watched.seconds
     assert (verdicts[0].status, seconds) == ("failed", 4)
 
 
@@ -234,7 +243,8 @@ def test_all_services_are_told_and_one_failure_is_enough() -> None:
     clock = FakeClock()
     worker = replace(UP, name="worker-1", service="worker", state="exited", exit_code=2)
     wanted = [Wanted(BACKEND, 1, IMAGE), Wanted(WORKER, 1, IMAGE)]
-    verdicts, seconds = watch(wanted, lambda: [UP, worker], always_good, clock, wait=60, hold=0)
+    watched = watch(wanted, lambda: [UP, worker], always_good, clock, wait=60, hold=0)
+    verdicts, seconds = watched.verdicts, watched.seconds
     assert [(verdict.service, verdict.status) for verdict in verdicts] == [("backend", "healthy"), ("worker", "failed")]
     assert seconds == 0
 
@@ -266,3 +276,15 @@ def test_only_running_containers_are_probed() -> None:
 )
 def test_deadline(wait: float, containers: list[Container], service: StackService, seconds: float) -> None:
     assert deadline(wait, containers, [Wanted(service, 1, None)]) == seconds
+
+
+def test_a_report_in_between_says_that_waiting_may_still_help() -> None:
+    clock = FakeClock()
+    watched = watch(ONE, lambda: [replace(UP, health="none")], lambda *_: [BAD], clock, wait=45, hold=0, report_after=10)
+    assert (watched.seconds, watched.waiting_until, watched.restarts_before) == (10.0, 45.0, {"backend-1": 0})
+
+
+def test_the_crashes_of_an_earlier_call_count() -> None:
+    crashed = [replace(UP, restarts=3)]
+    watched = watch(ONE, lambda: crashed, always_good, FakeClock(), wait=45, hold=0, restarts_before={"backend-1": 1})
+    assert ([verdict.status for verdict in watched.verdicts], watched.waiting_until) == (["failed"], 0.0)

@@ -47,7 +47,8 @@ def test_a_check_shows_the_plan_and_runs_nothing(tmp_path: Path, runner) -> None
 
 def test_pending_revisions_are_run_and_proven(tmp_path: Path, runner) -> None:
     result = migrate(tmp_path, runner, answer(current=["r1"], pending=[TWO]), answer(migrating=True))
-    assert (result["changed"], result["before"], result["current"], result["applied"]) == (True, ["r1"], ["r2"], [{**TWO, "direction": "upgrade"}])
+    assert (result["changed"], result["before"], result["current"]) == (True, ["r1"], ["r2"])
+    assert result["applied"] == [{**TWO, "direction": "upgrade"}]
 
 
 @pytest.mark.parametrize(
