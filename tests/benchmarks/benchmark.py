@@ -1,7 +1,7 @@
-"""How long does a deployment take, against a shell script that types the same steps? Prints a Markdown table.
+"""How long does a deployment take, against shell scripts that type the same steps? Prints a Markdown table.
 
-Two bare Debian 13 servers of the test bed; on each in turn: v0.9.0 (first), v0.9.0 again (second), v1.0.0 (upgrade). Seconds of
-one machine say little; read the ratios, which come from the same run.
+Two bare Debian 13 servers of the test bed; on each in turn: v0.9.0 (first), v0.9.0 again (second), v1.0.0 (upgrade), and then the
+verification alone, three times. Seconds of one machine say little; read the ratios, which come from the same run.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ def server(name: str) -> dict[str, str]:
     return dict(json.loads(call([*BED, "inventory", name]))[name])
 
 
-def by_script(host: dict[str, str], version: str) -> None:
-    """Deploy by the shell script."""
+def by_script(host: dict[str, str], script: str, *arguments: str) -> None:
+    """Run a shell script on the server."""
     ssh = ["ssh", "-i", host["ansible_ssh_private_key_file"], *host["ansible_ssh_common_args"].split()]
-    remote = f"BENCHMARK_REPOSITORY={host['scheduler_repo']} bash -s {version}"
-    call([*ssh, f"root@{host['ansible_host']}", remote], stdin=(ROOT / "tests/benchmarks/type_the_steps.sh").read_text(encoding="utf-8"))
+    remote = f"BENCHMARK_REPOSITORY={host['scheduler_repo']} bash -s {' '.join(arguments)}"
+    call([*ssh, f"root@{host['ansible_host']}", remote], stdin=(ROOT / "tests/benchmarks" / script).read_text(encoding="utf-8"))
 
 
-def by_playbook(inventory: Path, version: str) -> None:
-    """Deploy by the playbook."""
-    playbook = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), "playbooks/deploy.yml"]
-    call([*playbook, "-e", f"scheduler_version={version}"])
+def by_playbook(inventory: Path, playbook: str, *arguments: str) -> None:
+    """Run a playbook."""
+    command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(inventory), f"playbooks/{playbook}"]
+    call([*command, "-e", f"scheduler_reports_dir={inventory}/reports", *arguments])
 
 
 def seconds(function: object, *arguments: object) -> float:
@@ -66,8 +66,13 @@ def main() -> None:
             os.symlink(ROOT / "inventories/demo/group_vars", inventory / "group_vars")
             print("| deployment | script, s | playbook, s | ratio |\n|---|---|---|---|")
             for name, version in RUNS:
-                typed, played = seconds(by_script, script, version), seconds(by_playbook, inventory, version)
+                typed = seconds(by_script, script, "type_the_steps.sh", version)
+                played = seconds(by_playbook, inventory, "deploy.yml", "-e", f"scheduler_version={version}")
                 print(f"| {name} ({version}) | {typed:.1f} | {played:.1f} | {played / typed:.2f} |", flush=True)
+            for _run in range(3):
+                typed = seconds(by_script, script, "type_the_checks.sh")
+                played = seconds(by_playbook, inventory, "verify.yml")
+                print(f"| verification | {typed:.1f} | {played:.1f} | {played / typed:.2f} |", flush=True)
         finally:
             call([*BED, "down", *names])
 

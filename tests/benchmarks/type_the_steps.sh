@@ -10,7 +10,7 @@ state=/var/lib/residency-scheduler
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get upgrade -qq >/dev/null
-apt-get install -qq --no-install-recommends ca-certificates curl git openssl docker.io docker-cli docker-compose docker-buildx >/dev/null
+apt-get install -qq --no-install-recommends ca-certificates apache2-utils curl git openssl docker.io docker-cli docker-compose docker-buildx >/dev/null
 systemctl enable --now --quiet docker
 docker version --format '{{.Server.Version}}'
 docker compose version
