@@ -115,7 +115,7 @@ def judge_restarts(verdicts: Sequence[Verdict], before: Mapping[str, int]) -> li
     """
     checks = []
     for verdict in verdicts:
-        if verdict.status != "healthy" and not failed(verdict.checks):
+        if verdict.status != "healthy" and not failed(verdict.checks) and verdict.containers:
             remedy = f"Read the log: docker compose logs {verdict.service}."
             checks.append(judge(f"{verdict.service}: state", False, "healthy", verdict.status, remedy, topic="containers"))
     for container in (item for verdict in verdicts for item in verdict.containers):

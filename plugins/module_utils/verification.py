@@ -19,7 +19,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.command import
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
 from ansible_collections.residency.scheduler.plugins.module_utils.endpoints import parse_endpoints, probe_all
-from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock, judge_restarts, watch
+from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock, Wanted, judge_restarts, watch
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.service_probe import ProbeContext, probe_service
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import parse_services
@@ -58,12 +58,17 @@ class Verification:
         self._timed = [item for item in endpoints if item.max_seconds is not None]
         self._untimed = [item for item in endpoints if item.max_seconds is None]
         self._facts: dict[str, Any] = {"revision": [], "latency": {}, "logs": {}}
+        self._wanted: list[Wanted] = []
+        self._restarts_before: dict[str, int] = {}
+        self._sick: set[str] = set()
 
     def run(self) -> dict[str, Any]:
         """Make all checks and return them."""
         parts: dict[str, float] = {}
+        # First: what follows may take it that whatever can still come up has come up.
+        checks = self._timed_part("services", self._check_services, parts)
         at_once: dict[str, Callable[[], list[Check]]] = {
-            "services": self._check_services,
+            "hold": self._check_hold,
             "celery": self._check_celery,
             "alembic": self._check_alembic,
             "database": self._check_database,
@@ -79,7 +84,7 @@ class Verification:
             del at_once["database"], at_once["alembic"]
         with ThreadPoolExecutor(max_workers=len(at_once)) as pool:
             running: list[Future[list[Check]]] = [pool.submit(self._timed_part, name, part, parts) for name, part in at_once.items()]
-            checks = [check for future in running for check in future.result()]
+            checks += [check for future in running for check in future.result()]
         for name, part in then.items():
             checks += self._timed_part(name, part, parts)
         found = {"checks": [item.to_dict() for item in checks], "healthy": not failed(checks), "parts": parts}
@@ -97,7 +102,7 @@ class Verification:
             parts[name] = round(self._clock.now() - started, 3)
 
     def _check_services(self) -> list[Check]:
-        wanted = read_wanted(self._project, self._services, (), self._runner)
+        self._wanted = read_wanted(self._project, self._services, (), self._runner)
         # Celery's own part asks the workers and beat more deeply than the probe of their kind does.
         shallow = {service.name for service in self._services if service.kind.startswith("celery")}
         context = ProbeContext(
@@ -109,16 +114,32 @@ class Verification:
             timeout=self._parameters["probe_timeout"],
         )
         watched = watch(
-            wanted,
+            self._wanted,
             lambda: read_containers(self._project.name, self._runner),
             lambda service, containers: [] if service.name in shallow else probe_service(service, containers, context),
             self._clock,
             wait=self._parameters["wait"],
-            hold=self._parameters["hold"],
+            hold=0,
         )
         self._facts["logs"] = logs_of_sick(watched.verdicts, self._runner, self._secrets)
+        self._restarts_before = watched.restarts_before
         checks = [check for verdict in watched.verdicts for check in verdict.checks]
-        return checks + judge_restarts(watched.verdicts, watched.restarts_before)
+        self._sick = {check.subject for check in failed(checks)}
+        return checks
+
+    def _check_hold(self) -> list[Check]:
+        """Look at the containers alone for a while; nothing may die after its first good answer."""
+        watched = watch(
+            self._wanted,
+            lambda: read_containers(self._project.name, self._runner),
+            lambda _service, _containers: [],
+            self._clock,
+            wait=0,
+            hold=self._parameters["hold"],
+        )
+        # What was sick from the start has been told.
+        new = [check for verdict in watched.verdicts for check in failed(verdict.checks) if check.subject not in self._sick]
+        return new + judge_restarts(watched.verdicts, self._restarts_before)
 
     def _check_celery(self) -> list[Check]:
         checks, _answer = celery.examine(self._project.name, self._celery, self._secrets, self._runner)
