@@ -37,7 +37,10 @@ def by_script(host: dict[str, str], script: str, *arguments: str) -> None:
     """Run a shell script on the server."""
     ssh = ["ssh", "-i", host["ansible_ssh_private_key_file"], *host["ansible_ssh_common_args"].split()]
     remote = f"BENCHMARK_REPOSITORY={host['scheduler_repo']} bash -s {' '.join(arguments)}"
-    call([*ssh, f"root@{host['ansible_host']}", remote], stdin=(ROOT / "tests/benchmarks" / script).read_text(encoding="utf-8"))
+    said = call([*ssh, f"root@{host['ansible_host']}", remote], stdin=(ROOT / "tests/benchmarks" / script).read_text(encoding="utf-8"))
+    # A command that reads the script's own standard input ends it early, and looks fast.
+    if not said.endswith("the last step is done\n"):
+        sys.exit(f"{script} ended early:\n{said[-2000:]}")
 
 
 def by_playbook(inventory: Path, playbook: str, *arguments: str) -> None:

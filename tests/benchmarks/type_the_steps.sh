@@ -87,3 +87,4 @@ compose run --rm --no-deps -T --entrypoint alembic backend current
 compose exec -T db psql -U scheduler -d residency_scheduler -c 'SELECT count(*) FROM users'
 compose exec -T db pg_dump -U scheduler -Fc residency_scheduler >/dev/null
 compose logs --since 10m 2>&1 | grep -E 'ERROR|CRITICAL' || true
+echo "the last step is done"
