@@ -12,6 +12,8 @@ from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check
 from ansible_collections.residency.scheduler.plugins.module_utils.http_probe import Answer, Endpoint, percentile, probe
+from ansible_collections.residency.scheduler.plugins.module_utils.patterns import require_pattern
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
 #: The argument spec of one endpoint; documented in the fragment ``endpoints``.
 ENDPOINT_SPEC: dict[str, Any] = {
@@ -49,6 +51,12 @@ def _endpoint(value: Mapping[str, Any]) -> Endpoint:
     fields = {key: item for key, item in value.items() if item is not None}
     fields["json_values"] = fields.pop("json")
     fields["status"] = tuple(fields["status"])
+    name = f"the endpoint {value['name']}"
+    for pattern in [*fields["headers"].values(), *([fields["body"]] if "body" in fields else [])]:
+        require_pattern(name, pattern)
+    for option in ("requests", "concurrency", "timeout", "max_bytes"):
+        if fields[option] <= 0:
+            raise Problem(f"Reading {name} failed", f"{option} is {fields[option]}", f"Set {option} to more than 0.")
     secrets = fields.pop("send_secrets", {})
     if secrets or "send" in fields:
         fields["send"] = {**fields.get("send", {}), **secrets}

@@ -15,6 +15,7 @@ from typing import Any
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_log
+from ansible_collections.residency.scheduler.plugins.module_utils.patterns import require_pattern
 
 #: Seconds after its start within which a service tells that it is up.
 STARTUP_SECONDS = 300
@@ -45,6 +46,11 @@ def review(
 
     :arg expected: what :data:`EXPECTATIONS_SPEC` lists.
     """
+    for option in ("patterns", "connection_patterns", "ignore"):
+        for pattern in expected[option]:
+            require_pattern(option, pattern)
+    for service, pattern in expected["startup"].items():
+        require_pattern(f"startup of {service}", pattern)
     running = [item for item in containers if item.state == "running"]
     now = datetime.now(UTC)
     with ThreadPoolExecutor(max_workers=max(1, len(running))) as pool:

@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import celery, http_probe
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge, on_topic
@@ -125,17 +126,50 @@ def _redis(service: StackService, containers: list[Container], context: ProbeCon
         client.set(key, token, ex=60)
         value = client.get(key)
         client.delete(key)
+        info = client.info()
     finally:
         client.close()
+    written = judge(
+        f"{service.name}: write and read",
+        value == token.encode(),
+        "the value that was written",
+        "the value that was written" if value == token.encode() else repr(value)[:80],
+        f"Read the log: docker compose logs {service.name}.",
+        time.monotonic() - started,
+    )
+    return [written, *judge_redis(service.name, info)]
+
+
+def judge_redis(name: str, info: Mapping[str, Any]) -> list[Check]:
+    """Judge what Redis says of its memory and its files (``INFO``). Pure.
+
+    A broker that evicts loses tasks; the policy alone does no harm until the memory is full.
+    """
+    policy, limit, used = str(info.get("maxmemory_policy", "noeviction")), int(info.get("maxmemory", 0)), int(info.get("used_memory", 0))
+    evicted = int(info.get("evicted_keys", 0))
+    share = used / limit if limit else 0.0
+    memory = f"{policy}, {share:.0%} of {limit // 2**20} MB used" if limit else f"{policy}, no limit"
+    saves = {
+        "aof_last_write_status": bool(info.get("aof_enabled")),
+        "aof_last_bgrewrite_status": bool(info.get("aof_enabled")),
+        "rdb_last_bgsave_status": True,
+    }
+    broken = [key for key, used_here in saves.items() if used_here and str(info.get(key, "ok")) != "ok"]
     return [
         judge(
-            f"{service.name}: write and read",
-            value == token.encode(),
-            "the value that was written",
-            "the value that was written" if value == token.encode() else repr(value)[:80],
-            f"Read the log: docker compose logs {service.name}.",
-            time.monotonic() - started,
-        )
+            f"{name}: memory",
+            not evicted and share < 0.9,
+            "nothing evicted, below 90 %",
+            f"{memory}, {evicted} keys evicted",
+            "Tasks may be lost: raise maxmemory, and set maxmemory-policy noeviction for a broker.",
+        ),
+        judge(
+            f"{name}: persistence",
+            not broken,
+            "the last writes to disk succeeded",
+            ", ".join(broken) + ": err" if broken else "AOF" if info.get("aof_enabled") else "RDB",
+            f"Look at the disk (df -h) and the log: docker compose logs {name}.",
+        ),
     ]
 
 

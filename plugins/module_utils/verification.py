@@ -20,6 +20,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.compose import
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
 from ansible_collections.residency.scheduler.plugins.module_utils.endpoints import parse_endpoints, probe_all
 from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock, Wanted, judge_restarts, watch
+from ansible_collections.residency.scheduler.plugins.module_utils.patterns import require_pattern
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.service_probe import ProbeContext, probe_service
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import parse_services
@@ -54,6 +55,8 @@ class Verification:
         self._celery = options("celery", celery.EXPECTATIONS_SPEC, parameters["celery"])
         self._alembic = options("alembic", alembic.ALEMBIC_SPEC, parameters["alembic"])
         self._logs = options("logs", logs.EXPECTATIONS_SPEC, parameters["logs"])
+        for query in parameters["queries"]:
+            require_pattern(f"the query {query['name']}", query["expect"])
         endpoints = parse_endpoints(parameters["endpoints"])
         self._timed = [item for item in endpoints if item.max_seconds is not None]
         self._untimed = [item for item in endpoints if item.max_seconds is None]

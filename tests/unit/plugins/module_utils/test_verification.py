@@ -60,6 +60,7 @@ def test_what_cannot_be_checked_is_a_failed_check(tmp_path: Path) -> None:
         ({"celery": {"wait": 3}}, "Reading the option celery failed"),
         ({"logs": {"lines": "many"}}, "Reading the option logs failed"),
         ({"alembic": {"timeout": "soon"}}, "Reading the option alembic failed"),
+        ({"queries": [{"name": "users", "sql": "", "expect": "("}]}, "Reading the query users failed: '(' is no regular expression"),
     ],
 )
 def test_wrong_options_are_refused_before_anything_is_asked(given: dict[str, Any], message: str, tmp_path: Path) -> None:
