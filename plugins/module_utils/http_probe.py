@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from urllib.parse import SplitResult, urljoin, urlsplit
 
@@ -155,7 +156,7 @@ def _connect(endpoint: Endpoint) -> http.client.HTTPConnection:
     sock = socket.create_connection(address_of(endpoint), timeout=endpoint.timeout)
     if target.scheme == "https":
         try:
-            sock = _tls_context(endpoint).wrap_socket(sock, server_hostname=host)
+            sock = _tls_context(endpoint.ca_file, endpoint.validate_certs).wrap_socket(sock, server_hostname=host)
         except BaseException:
             sock.close()
             raise
@@ -179,11 +180,14 @@ def address_of(endpoint: Endpoint) -> tuple[str, int]:
     return address.strip("[]"), int(port)
 
 
-def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=endpoint.ca_file)
-    if not endpoint.validate_certs:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
+@lru_cache(maxsize=16)
+def _tls_context(ca_file: str | None, validate: bool) -> ssl.SSLContext:
+    # Made once: reading the system's certificates takes longer than many an answer, and would be measured with it.
+    if validate:
+        return ssl.create_default_context(cafile=ca_file)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
     return context
 
 

@@ -34,7 +34,7 @@ def load(url: str) -> Iterator[list[str]]:
             except OSError as error:
                 wrong.append(str(error))
 
-    threads = [threading.Thread(target=ask, daemon=True) for _ in range(4)]
+    threads = [threading.Thread(target=ask, daemon=True) for _number in range(4)]
     for thread in threads:
         thread.start()
     try:
@@ -51,7 +51,7 @@ def test_under_load(server: Server) -> None:
     address = server.host["ansible_host"]
     url = "https://127.0.0.1:8443" if address == "127.0.0.1" else f"https://{address}"
     with load(url) as wrong:
-        for _ in range(int(os.environ.get("RESIDENCY_VERIFICATIONS", "3"))):
+        for _number in range(int(os.environ.get("RESIDENCY_VERIFICATIONS", "3"))):
             outcome = server.verify(verify_log_seconds=5)
             assert outcome.rc == 0, outcome.told()
             checks += sum(len(line["evidence"]) for line in outcome.report["lines"])

@@ -174,11 +174,11 @@ CASES = [
     ),
     Sick(
         "healthy, and dead after a few seconds",
-        f"(sleep 8; kill -9 $(docker inspect -f '{{{{.State.Pid}}}}' {P}-frontend)) >/dev/null 2>&1 </dev/null &",
+        f"(sleep 12; kill -9 $(docker inspect -f '{{{{.State.Pid}}}}' {P}-frontend)) >/dev/null 2>&1 </dev/null &",
         READY,
         "frontend: restarts",
         "^restarted 1 times",
-        variables={"verify_hold": 14},
+        variables={"verify_hold": 22},
     ),
     Sick(
         "database behind the code",

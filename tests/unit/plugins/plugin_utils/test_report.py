@@ -101,10 +101,10 @@ def test_the_page_shows_what_it_is_given_as_text_and_fetches_nothing(answered: l
 
 def test_the_timeline_fills_the_width() -> None:
     bars = report_html.bars(FACTS["stages"])
-    assert [(bar["name"], bar["left"], bar["width"]) for bar in bars] == [("preflight", 0.0, 1.0), ("images", 1.0, 99.0)]
+    assert [(drawn["name"], drawn["left"], drawn["width"]) for drawn in bars] == [("preflight", 0.0, 1.0), ("images", 1.0, 99.0)]
     assert report_html.bars([]) == []
 
 
 def test_a_stage_of_no_length_is_still_seen() -> None:
-    (bar,) = report_html.bars([{"name": "x", "started": "2025-12-22T02:00:00+00:00", "seconds": 0.0}])
-    assert bar["width"] >= 0.4
+    (drawn,) = report_html.bars([{"name": "x", "started": "2025-12-22T02:00:00+00:00", "seconds": 0.0}])
+    assert drawn["width"] >= 0.4
