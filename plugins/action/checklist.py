@@ -44,6 +44,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
         },
     },
     "answers": {"type": "dict", "default": {}},
+    "logs": {"type": "dict", "default": {}},
     "release": {"type": "dict", "default": {}},
     "address": {"type": "str", "default": ""},
     "by": {"type": "str", "default": ""},
@@ -124,4 +125,5 @@ def _facts(given: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
         "seconds": round((now - started).total_seconds(), 1),
         "release": {"version": "", "commit": "", "revision": [], **given["release"]},
         "stages": stages,
+        "logs": {str(name): [str(line) for line in lines] for name, lines in given["logs"].items()},
     }

@@ -74,6 +74,10 @@ options:
       - Answers of persons, by the id of the line; each a dictionary with C(by), C(verdict) (V(pass) or V(fail)) and C(note).
     type: dict
     default: {}
+  logs:
+    description: Last lines of the logs of what is sick, by service or container, for the report.
+    type: dict
+    default: {}
   release:
     description: Version, commit and revision of the release.
     type: dict

@@ -143,7 +143,7 @@ def count(answered: Sequence[Answered]) -> dict[str, int]:
 def document(answered: Sequence[Answered], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the report as one JSON document.
 
-    :arg facts: title, host, by, started, finished, seconds, release and stages of the run.
+    :arg facts: title, host, by, started, finished, seconds, release, stages and logs of the run.
     """
     return {
         "schema": SCHEMA,

@@ -13,6 +13,8 @@ from typing import Any
 from ansible_collections.residency.scheduler.plugins.plugin_utils.checklist import Answered, count, overall
 
 WIDTH = 100
+#: Lines of a log that are shown; the report's files have them all.
+LOG_LINES = 10
 #: Ansible's names of colours.
 COLOURS = {"pass": "green", "open": "blue", "warn": "bright yellow", "fail": "red"}
 WORDS = {"pass": "PASS", "open": "OPEN", "warn": "WARN", "fail": "FAIL"}
@@ -23,7 +25,7 @@ Row = tuple[str, str | None]
 
 
 def render(answered: Sequence[Answered], facts: dict[str, Any]) -> list[Row]:
-    """Return the rows: a heading, the checklist by section, and what is left for a person."""
+    """Return the rows: a heading, the checklist by section, and the logs of what is sick."""
     verdict = overall(answered)
     rows: list[Row] = [("", None), *_heading(facts), ("─" * WIDTH, None)]
     section = ""
@@ -32,6 +34,9 @@ def render(answered: Sequence[Answered], facts: dict[str, Any]) -> list[Row]:
             section = item.line.section
             rows.append((section, None))
         rows += _line(item)
+    for name, lines in facts["logs"].items():
+        rows.append((f"Last lines of {name}", None))
+        rows += [(_cut(f"    {' '.join(line.split())}", WIDTH), None) for line in lines[-LOG_LINES:]]
     rows.append(("─" * WIDTH, None))
     numbers = ", ".join(f"{number} {WORDS[name]}" for name, number in count(answered).items() if number)
     rows.append((f"{facts['title']}: {SUMMARY[verdict]} ({numbers}) in {facts['seconds']:.0f} s", COLOURS[verdict]))

@@ -89,7 +89,7 @@ def test_it_fits_and_can_be_read(page: Page, report: dict[str, Any]) -> None:
 
 
 def test_evidence_opens_by_keyboard(page: Page) -> None:
-    closed = page.locator("details.line:not([open])").first
+    closed = page.locator("details.line:not([open]):has(.check)").first
     closed.locator("summary").focus()
     page.keyboard.press("Enter")
     assert page.locator("details.line[open] .check").first.is_visible()
