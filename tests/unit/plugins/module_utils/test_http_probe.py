@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import ClassVar
 
 import pytest
+from ansible_collections.residency.scheduler.plugins.module_utils import http_probe
 from ansible_collections.residency.scheduler.plugins.module_utils.http_probe import (
     Answer,
     Endpoint,
@@ -199,6 +200,14 @@ class Misbehaving(BaseHTTPRequestHandler):
     def answer_sometimes(self) -> None:
         self._head(500 if len(self.asked) % 5 == 0 else 200)
 
+    def answer_busy_for_a_moment(self) -> None:
+        time.sleep(0.4 if len(self.asked) <= 4 else 0)
+        self._head(200)
+
+    def answer_tired(self) -> None:
+        time.sleep(0.3)
+        self._head(200)
+
     def answer_limited(self) -> None:
         self._head(429 if len(self.asked) > 3 else 200)
 
@@ -320,6 +329,16 @@ def test_what_does_not_work_at_all_is_asked_once(base: str) -> None:
     Misbehaving.asked.clear()
     checks, _answers = probe(Endpoint("api", f"{base}/silent", requests=100, timeout=0.3))
     assert (checks[0].verdict, checks[0].found, len(Misbehaving.asked)) == ("fail", "no answer in time", 1)
+
+
+@pytest.mark.parametrize(("path", "verdict", "asked"), [("busy_for_a_moment", "pass", 8), ("tired", "fail", 8), ("good", "pass", 4)])
+def test_only_what_stays_slow_is_slow(
+    path: str, verdict: str, asked: int, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_probe, "SECOND_TRY_AFTER", 0.1)
+    Misbehaving.asked.clear()
+    checks, _answers = probe(Endpoint("api", f"{base}/{path}", requests=4, max_seconds=0.2))
+    assert ([check.verdict for check in checks], len(Misbehaving.asked)) == (["pass", verdict], asked)
 
 
 @pytest.mark.parametrize(
