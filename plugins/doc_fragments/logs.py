@@ -22,7 +22,9 @@ options:
     elements: str
     default: ["\\b(ERROR|CRITICAL|FATAL)\\b", "^Traceback "]
   connection_patterns:
-    description: Regular expressions; a line that matches one of them tells of a connection that failed.
+    description:
+      - Regular expressions; a line that matches one of them tells of a connection that failed. Up to half a minute after the newest
+        container's start that is a warning only, since services look for each other while they start or are replaced.
     type: list
     elements: str
     default:
@@ -36,8 +38,7 @@ options:
     default: []
   startup:
     description:
-      - A regular expression by service, for the line with which it tells that it is up. Connections that failed before it are a warning
-        only, since after a boot all services start at once.
+      - A regular expression by service, for the line with which it tells that it is up.
     type: dict
     default: {}
   lines:

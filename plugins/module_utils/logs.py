@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
-from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_log
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, parse_time, read_log
 from ansible_collections.residency.scheduler.plugins.module_utils.patterns import require_pattern
 
+#: Seconds after the newest container's start within which services may still look for each other.
+SETTLE_SECONDS = 30
 #: Seconds after its start within which a service tells that it is up.
 STARTUP_SECONDS = 300
 
@@ -39,6 +42,14 @@ EXPECTATIONS_SPEC: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class LogLine:
+    """A line of a log, and when it was written."""
+
+    time: datetime
+    text: str
+
+
 def review(
     containers: Sequence[Container], expected: Mapping[str, Any], secrets: Sequence[str], runner: Runner
 ) -> tuple[list[Check], dict[str, list[str]]]:
@@ -53,44 +64,63 @@ def review(
         require_pattern(f"startup of {service}", pattern)
     running = [item for item in containers if item.state == "running"]
     now = datetime.now(UTC)
+    settled = max((item.started for item in running), default=now) + timedelta(seconds=SETTLE_SECONDS)
     with ThreadPoolExecutor(max_workers=max(1, len(running))) as pool:
-        found = list(pool.map(lambda item: _review_one(item, expected, secrets, runner, now), running))
+        found = list(pool.map(lambda item: _review_one(item, expected, secrets, runner, now, settled), running))
     checks = [check for mine, _wrong in found for check in mine]
     return checks, {item.name: wrong[-20:] for item, (_mine, wrong) in zip(running, found, strict=True) if wrong}
 
 
 def _review_one(
-    container: Container, expected: Mapping[str, Any], secrets: Sequence[str], runner: Runner, now: datetime
+    container: Container, expected: Mapping[str, Any], secrets: Sequence[str], runner: Runner, now: datetime, settled: datetime
 ) -> tuple[list[Check], list[str]]:
     start = since = container.started
     if expected["seconds"] is not None:
         since = max(start, now - timedelta(seconds=expected["seconds"]))
-    lines = read_log(container.name, runner, secrets, lines=expected["lines"], since=since.isoformat())
-    pattern = expected["startup"].get(container.service)
-    starting, lines = split_at_start(lines, pattern)
-    # While everything starts at once, after a boot, a service may look for another that is not up yet. That is told, and no alarm.
-    early = matching(starting, expected["connection_patterns"], expected["ignore"])
-    lines = [line for line in starting if line not in early] + lines
-    wrong = matching(lines, expected["patterns"], expected["ignore"])
-    lost = matching(lines, expected["connection_patterns"], expected["ignore"])
+    read = read_log(container.name, runner, secrets, lines=expected["lines"], since=since.isoformat(), timestamps=True)
+    found = sort_out([_line(text) for text in read], expected, settled)
     checks = [
-        _check(container.name, "errors in the log", wrong, "log_errors"),
-        _check(container.name, "failed connections in the log", lost, "log_connections"),
+        _check(container.name, "errors in the log", found.errors, "log_errors"),
+        _check(container.name, "failed connections in the log", found.connections, "log_connections"),
     ]
-    if early:
-        checks.append(_check(container.name, "failed connections while it started", early, "log_connections", otherwise="warn"))
+    if found.early:
+        checks.append(_check(container.name, "failed connections while services started", found.early, "log_connections", otherwise="warn"))
+    pattern = expected["startup"].get(container.service)
     if pattern:
         until = (start + timedelta(seconds=STARTUP_SECONDS)).isoformat()
         first = read_log(container.name, runner, secrets, lines=expected["lines"], since=start.isoformat(), until=until)
         checks.append(judge_startup(container.name, first, pattern))
-    return checks, wrong + [line for line in lost if line not in wrong]
+    return checks, list(found.errors) + [line for line in found.connections if line not in found.errors]
 
 
-def split_at_start(lines: Sequence[str], pattern: str | None) -> tuple[list[str], list[str]]:
-    """Return the lines up to the one that tells of the start, and those after it; without such a line all are after it. Pure."""
-    told = [index for index, line in enumerate(lines) if pattern and re.search(pattern, line)]
-    at = told[-1] + 1 if told else 0
-    return list(lines[:at]), list(lines[at:])
+def _line(text: str) -> LogLine:
+    time, _blank, rest = text.partition(" ")
+    return LogLine(parse_time(time), rest)
+
+
+@dataclass(frozen=True)
+class Sorted:
+    """The lines that tell of trouble: errors, failed connections, and those from while services were still starting."""
+
+    errors: tuple[str, ...]
+    connections: tuple[str, ...]
+    early: tuple[str, ...]
+
+
+def sort_out(lines: Sequence[LogLine], expected: Mapping[str, Any], settled: datetime) -> Sorted:
+    """Sort the lines that tell of trouble. Pure.
+
+    Until *settled*, a service may look for another one that is just being started or replaced: after a boot, after a restart,
+    in a deployment under load. That is told, and no alarm. Any other error is one at any time.
+    """
+    before = [line.text for line in lines if line.time < settled]
+    after = [line.text for line in lines if line.time >= settled]
+    early = matching(before, expected["connection_patterns"], expected["ignore"])
+    errors = matching(before, expected["patterns"], expected["ignore"])
+    # The head of a traceback says nothing of its own; the connection that failed is its last line.
+    errors = [text for text in errors if text not in early and not (early and text.startswith("Traceback "))]
+    errors += matching(after, expected["patterns"], expected["ignore"])
+    return Sorted(tuple(errors), tuple(matching(after, expected["connection_patterns"], expected["ignore"])), tuple(early))
 
 
 def matching(lines: Sequence[str], patterns: Sequence[str], ignore: Sequence[str]) -> list[str]:

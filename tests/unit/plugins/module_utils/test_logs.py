@@ -7,12 +7,18 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import parse_containers
-from ansible_collections.residency.scheduler.plugins.module_utils.logs import EXPECTATIONS_SPEC, judge_startup, matching, review
+from ansible_collections.residency.scheduler.plugins.module_utils.logs import (
+    EXPECTATIONS_SPEC,
+    LogLine,
+    judge_startup,
+    matching,
+    review,
+    sort_out,
+)
 
 EXPECTED = {name: option.get("default") for name, option in EXPECTATIONS_SPEC.items()}
 
@@ -62,25 +68,27 @@ def test_the_line_of_a_start(first: list[str], verdict: str) -> None:
     assert judge_startup("worker-1", first, r" ready\.$").verdict == verdict
 
 
+NOON = datetime(2025, 12, 22, 12, tzinfo=UTC)
+REFUSED = "ERROR connect() failed: Connection refused"
+
+
 @pytest.mark.parametrize(
-    ("said", "verdicts"),
+    ("said", "errors", "connections", "early"),
     [
-        ("ERROR Connection refused\nready", {"c: failed connections while it started": "warn"}),
-        ("ready\nERROR Connection refused", {"c: errors in the log": "fail", "c: failed connections in the log": "fail"}),
-        ("ERROR no such setting\nready", {"c: errors in the log": "fail"}),
-        (
-            "ERROR Connection refused",
-            {"c: errors in the log": "fail", "c: failed connections in the log": "fail", "c: start": "fail"},
-        ),
+        pytest.param([(-5, REFUSED)], [], [], [REFUSED], id="while services start"),
+        pytest.param([(5, REFUSED)], [REFUSED], [REFUSED], [], id="when all have started"),
+        pytest.param([(-5, "ERROR no such setting")], ["ERROR no such setting"], [], [], id="an error is one at any time"),
+        pytest.param([(-5, "Traceback (most recent call last):"), (-5, REFUSED)], [], [], [REFUSED], id="a traceback to it"),
+        pytest.param([(-5, "Traceback (most recent call last):")], ["Traceback (most recent call last):"], [], [], id="any other"),
+        pytest.param([(-5, "fine"), (5, "fine")], [], [], [], id="nothing"),
     ],
 )
-def test_a_connection_that_failed_before_the_start_was_over(said: str, verdicts: dict[str, str], recorded, runner) -> None:
-    (container,) = [
-        item for item in parse_containers(recorded("docker-26.1-inspect-small-stack.json")) if item.name == "small-redis"
-    ]
-    fake = runner(("docker logs", said), ("docker logs", said))
-    checks, _findings = review([replace(container, name="c")], {**EXPECTED, "startup": {"redis": "^ready$"}}, [], fake)
-    assert {check.subject: check.verdict for check in checks if check.verdict != "pass"} == verdicts
+def test_connections_that_fail_while_services_start(
+    said: list[tuple[float, str]], errors: list[str], connections: list[str], early: list[str]
+) -> None:
+    lines = [LogLine(NOON + timedelta(seconds=second), text) for second, text in said]
+    found = sort_out(lines, EXPECTED, NOON)
+    assert (list(found.errors), list(found.connections), list(found.early)) == (errors, connections, early)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +103,8 @@ def test_old_lines_raise_no_alarm(seconds: int | None, up: int, age: int, record
     containers = json.loads(recorded("docker-26.1-inspect-small-stack.json"))
     redis = [item for item in containers if item["Name"] == "/small-redis"]
     redis[0]["State"]["StartedAt"] = (datetime.now(UTC) - timedelta(seconds=up)).isoformat()
-    fake = runner(("docker logs", "one\n\x1b[31mERROR\x1b[0m of s3cret\n"))
+    said = "".join(f"{datetime.now(UTC).isoformat()} {text}\n" for text in ("one", "\x1b[31mERROR\x1b[0m of s3cret"))
+    fake = runner(("docker logs", said))
     checks, findings = review(parse_containers(json.dumps(redis)), {**EXPECTED, "seconds": seconds}, ["s3cret"], fake)
     asked = datetime.fromisoformat(fake.calls[0][0][fake.calls[0][0].index("--since") + 1])
     assert abs((datetime.now(UTC) - asked).total_seconds() - age) < 30
