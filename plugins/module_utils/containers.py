@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, redact, require
 
+_STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d) ?")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
@@ -189,17 +190,18 @@ def read_log(
     until: str | None = None,
     timestamps: bool = False,
 ) -> list[str]:
-    """Return the last *lines* lines that a container logged, without colours and secrets.
+    """Return the last *lines* lines that a container logged, in the order of their times, without colours and secrets.
 
     :arg since: only lines from this RFC 3339 time on.
     :arg until: only lines before this RFC 3339 time.
     :arg timestamps: put Docker's RFC 3339 time and a blank before each line.
     """
     argv = ["docker", "logs", "--tail", str(lines), *(["--since", since] if since else []), *(["--until", until] if until else [])]
-    argv += ["--timestamps"] if timestamps else []
-    result = runner.run([*argv, container], timeout=20)
+    result = runner.run([*argv, "--timestamps", container], timeout=20)
+    # Docker hands out what went to stdout and to stderr apart; only the times tell the order.
     text = _ANSI.sub("", result.stdout + result.stderr)
-    return redact(text, secrets).splitlines()[-lines:]
+    ordered = sorted(redact(text, secrets).splitlines(), key=lambda line: line.partition(" ")[0])
+    return [line if timestamps else _STAMP.sub("", line) for line in ordered[-lines:]]
 
 
 @dataclass(frozen=True)

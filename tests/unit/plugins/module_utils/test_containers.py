@@ -156,10 +156,16 @@ def test_no_image_asks_nothing(runner) -> None:
 
 
 def test_read_log_has_neither_colours_nor_secrets(runner) -> None:
-    said = CommandResult(("docker",), 0, "\x1b[32mINFO\x1b[0m one\n", "password=hunter22\n", 0.1)
-    fake = runner(("docker logs --tail 2 --since 2025-12-22T02:00:00Z c", said))
-    log = containers.read_log("c", fake, ["hunter22"], lines=2, since="2025-12-22T02:00:00Z")
-    assert log == ["INFO one", "password=********"]
+    second = "2025-12-22T02:00:0{}.000000000Z"
+    out = f"{second.format(1)} one\n{second.format(3)} \x1b[32mINFO\x1b[0m three\n"
+    error = f"{second.format(2)} password=hunter22\n{second.format(4)} \n"
+    said = CommandResult(("docker",), 0, out, error, 0.1)
+    asked = "docker logs --tail 3 --since 2025-12-22T02:00:00Z --timestamps c"
+    arguments = {"secrets": ["hunter22"], "lines": 3, "since": "2025-12-22T02:00:00Z"}
+    # Standard output and standard error are one log again, in the order of their times.
+    assert containers.read_log("c", runner((asked, said)), **arguments) == ["password=********", "INFO three", ""]
+    stamped = containers.read_log("c", runner((asked, said)), timestamps=True, **arguments)
+    assert stamped[0] == f"{second.format(2)} password=********"
 
 
 def test_read_processes(recorded, runner) -> None:
