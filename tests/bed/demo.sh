@@ -60,6 +60,7 @@ Deployed and verified in $((SECONDS - started)) s.
   Log in     as admin; the password is in $BED_CACHE/demo/admin_password
   Server     ssh -i $key -p 2222 -o UserKnownHostsFile=$BED_CACHE/ssh/demo_known_hosts root@127.0.0.1
              there: docker ps; docker logs residency-scheduler-backend; ls /var/lib/residency-scheduler
+  Report     the completed checklist, as pages and as data: $BED_CACHE/reports
   Verify     .venv/bin/ansible-playbook -i inventories/demo playbooks/verify.yml
   Change     .venv/bin/ansible-playbook -i inventories/demo playbooks/deploy.yml -e scheduler_version=v1.1.0 --check --diff
   Remove     ./dev bed down $SERVER
