@@ -68,7 +68,9 @@ options:
         description: Regular expression that the body has to match.
         type: str
       max_seconds:
-        description: Limit for the 95th percentile of the response times, in seconds.
+        description:
+          - Limit for the 95th percentile of the response times, in seconds. Good answers that took longer are asked for once more
+            after three seconds, and only the second time counts.
         type: float
       requests:
         description: How many requests to send; every answer has to be right.

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils.celery import (
     Beat,
+    answering,
     beats_among,
     judge_beat_processes,
     judge_tick,
     judge_workers,
 )
-from ansible_collections.residency.scheduler.plugins.module_utils.containers import Process
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Process, parse_containers
 
 NOON = datetime(2025, 12, 22, 12, tzinfo=UTC)
 HEALTHY = {
@@ -109,3 +110,23 @@ def test_ticks(up: float, age: float | None, interval: float | None, verdict: st
     last = None if age is None else NOON - timedelta(seconds=age)
     beat = Beat((BEAT,), NOON - timedelta(seconds=up), last)
     assert judge_tick("celery-beat", beat, interval, NOON).verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("nodes", "count"),
+    [
+        (["celery@{0}", "celery@{1}"], 2),
+        (["celery@{0}"], 1),
+        # The workers of another service do not stand in for a deaf one.
+        (["celery@{0}", "celery@0123456789ab"], 1),
+        (["celery@0123456789ab", "celery@ba9876543210"], 0),
+        ([], 0),
+        # Names of another making cannot be told apart, only counted.
+        (["solver@one", "solver@two", "solver@three"], 2),
+    ],
+)
+def test_who_answers_for_which_container(nodes: list[str], count: int, recorded) -> None:
+    containers = [item for item in parse_containers(recorded("docker-26.1-inspect-small-stack.json")) if item.service == "worker"]
+    hosts = [item.hostname for item in containers]
+    assert len(hosts) == len(set(hosts)) == 2
+    assert answering(containers, [node.format(*hosts) for node in nodes]) == count

@@ -87,6 +87,15 @@ def test_secret_values(values: dict[str, str], secrets: set[str]) -> None:
     assert set(dotenv.secret_values(values)) == secrets
 
 
+def test_a_secret_without_a_secrets_name_is_noted_in_the_file() -> None:
+    values = {"LDAP_BIND_PW": "hunter22", "LOG_LEVEL": "info"}
+    text = dotenv.render(values, {"LDAP_BIND_PW"})
+    assert dotenv.parse(text) == values
+    assert "LDAP_BIND_PW" not in str(dotenv.secret_values(values))
+    assert dotenv.secret_values(dotenv.parse(text), dotenv.secret_names(text)) == ("hunter22",)
+    assert dotenv.secret_names(dotenv.render(values)) == frozenset()
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

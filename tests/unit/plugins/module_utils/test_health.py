@@ -15,9 +15,11 @@ from ansible_collections.residency.scheduler.plugins.module_utils.check import C
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container
 from ansible_collections.residency.scheduler.plugins.module_utils.health import (
     MARGIN,
+    Verdict,
     Wanted,
     deadline,
     judge_containers,
+    judge_restarts,
     watch,
 )
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import StackService
@@ -288,3 +290,18 @@ def test_the_crashes_of_an_earlier_call_count() -> None:
     crashed = [replace(UP, restarts=3)]
     watched = watch(ONE, lambda: crashed, always_good, FakeClock(), wait=45, hold=0, restarts_before={"backend-1": 1})
     assert ([verdict.status for verdict in watched.verdicts], watched.waiting_until) == (["failed"], 0.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "restarts", "before", "told"),
+    [
+        ("healthy", 2, {"backend-1": 2}, {}),
+        ("healthy", 3, {"backend-1": 2}, {"backend-1: restarts": "restarted 1 times"}),
+        ("healthy", 3, {}, {}),
+        # Nothing failed, and yet it is not healthy: that must not get lost.
+        ("waiting", 2, {"backend-1": 2}, {"backend: state": "waiting"}),
+    ],
+)
+def test_what_restarted_or_is_not_healthy_is_told(status: str, restarts: int, before: dict[str, int], told: dict[str, str]) -> None:
+    verdict = Verdict("backend", status, (), (replace(UP, restarts=restarts),))
+    assert {check.subject: check.found for check in judge_restarts([verdict], before) if check.verdict == "fail"} == told

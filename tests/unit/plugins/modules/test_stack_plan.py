@@ -7,6 +7,9 @@
 from __future__ import annotations
 
 import json
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,6 +66,17 @@ def test_another_image_is_told_with_its_diff(runner, small: str) -> None:
 def test_a_changed_configuration_is_told(runner, small: str) -> None:
     (action,) = plan(runner, small, hashes={**HASHES, "nginx": "0" * 64})["actions"]
     assert (action["service"], action["reason"]) == ("nginx", "its configuration changed")
+
+
+def test_the_newest_file_counts_also_when_it_was_copied_with_its_old_time(tmp_path: Path) -> None:
+    before = datetime.now(UTC) - timedelta(seconds=2)
+    (tmp_path / "fullchain.pem").write_text("new", encoding="utf-8")
+    os.utime(tmp_path / "fullchain.pem", (0, 0))
+    (tmp_path / "nowhere").symlink_to(tmp_path / "absent")
+    newest = stack_plan._newest([str(tmp_path)])
+    assert newest is not None
+    assert newest > before
+    assert stack_plan._newest([str(tmp_path / "absent")]) is None
 
 
 def test_a_service_that_nobody_listed_starts_last(runner) -> None:
