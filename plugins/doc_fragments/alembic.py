@@ -20,8 +20,4 @@ options:
     description: Path of C(alembic.ini) in the image, relative to its working directory.
     type: str
     default: alembic.ini
-  timeout:
-    description: Seconds that Alembic may take.
-    type: int
-    default: 600
 """

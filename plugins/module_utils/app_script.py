@@ -19,16 +19,33 @@ from ansible_collections.residency.scheduler.plugins.module_utils.command import
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
 MARKER = "residency.scheduler:"
+#: Makes modules of the texts, in their order, and calls the last one.
+PROGRAM = """
+import json, sys, types
+
+for _name, _text in json.loads({texts}).items():
+    _package = sys.modules.setdefault(_name.rpartition(".")[0], types.ModuleType(_name.rpartition(".")[0]))
+    _module = sys.modules[_name] = types.ModuleType(_name)
+    setattr(_package, _name.rpartition(".")[2], _module)
+    exec(compile(_text, _name, "exec"), _module.__dict__)
+print("{marker}" + json.dumps(sys.modules["{script}"].main(**json.loads({parameters}))))
+"""
 
 
-def source(script: ModuleType, parameters: Mapping[str, Any]) -> str:
-    """Return the text of *script*, followed by a call of its ``main`` with *parameters*.
+def source(script: ModuleType, parameters: Mapping[str, Any], helpers: Sequence[ModuleType] = ()) -> str:
+    """Return the text of a program that calls *script*'s ``main`` with *parameters*.
 
-    The loader is asked, not the file: on a managed host our modules lie in a zip archive.
+    :arg helpers: modules of ours that the script imports; they are found under their own names.
     """
-    loader: Any = script.__loader__
-    text = loader.get_source(script.__name__)
-    return f"{text}\nimport json as _json\nprint({MARKER!r} + _json.dumps(main(**_json.loads({json.dumps(parameters)!r}))))\n"
+    texts = {module.__name__: _text(module) for module in (*helpers, script)}
+    given = {"texts": json.dumps(json.dumps(texts)), "parameters": json.dumps(json.dumps(parameters))}
+    return PROGRAM.format(script=script.__name__, marker=MARKER, **given)
+
+
+def _text(module: ModuleType) -> str:
+    """Return a module's text. The loader is asked, not the file: on a managed host our modules lie in a zip archive."""
+    loader: Any = module.__loader__
+    return str(loader.get_source(module.__name__))
 
 
 def run(
@@ -39,6 +56,7 @@ def run(
     *,
     what: str,
     remedy: str,
+    helpers: Sequence[ModuleType] = (),
     secrets: Sequence[str] = (),
     timeout: float = 60.0,
 ) -> dict[str, Any]:
@@ -46,7 +64,7 @@ def run(
 
     :raises Problem: the command failed, or gave no answer; it quotes the last lines without secrets.
     """
-    result = runner.run(argv, stdin=source(script, parameters), timeout=timeout)
+    result = runner.run(argv, stdin=source(script, parameters, helpers), timeout=timeout)
     answer = parse_answer(result)
     if answer is None:
         require(result, what, remedy, secrets)

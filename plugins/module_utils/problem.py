@@ -26,6 +26,9 @@ class Problem(Exception):
         self.remedy = remedy
         self.details = details
 
+    def __str__(self) -> str:
+        return self.message()
+
     def message(self) -> str:
         """Return the three parts as one text."""
         return f"{self.what}: {self.why.rstrip('. ')}. {self.remedy}"

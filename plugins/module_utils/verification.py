@@ -53,7 +53,7 @@ class Verification:
         self._secrets = self._project.secrets()
         self._services = parse_services(parameters["services"])
         self._celery = options("celery", celery.EXPECTATIONS_SPEC, parameters["celery"])
-        self._alembic = options("alembic", alembic.ALEMBIC_SPEC, parameters["alembic"])
+        self._alembic = options("alembic", {**alembic.ALEMBIC_SPEC, "timeout": {"type": "int", "default": 60}}, parameters["alembic"])
         self._logs = options("logs", logs.EXPECTATIONS_SPEC, parameters["logs"])
         for query in parameters["queries"]:
             require_pattern(f"the query {query['name']}", query["expect"])

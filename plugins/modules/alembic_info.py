@@ -23,6 +23,10 @@ extends_documentation_fragment:
   - residency.scheduler.alembic
   - residency.scheduler.attributes.read_only
 options:
+  timeout:
+    description: Seconds that Alembic may take.
+    type: int
+    default: 600
   sql:
     description: Also return the SQL of the pending revisions.
     type: bool
@@ -119,6 +123,7 @@ def main() -> None:
         argument_spec={
             "project": PROJECT_SPEC,
             **ALEMBIC_SPEC,
+            "timeout": {"type": "int", "default": 600},
             "sql": {"type": "bool", "default": False},
             "history": {"type": "bool", "default": False},
         },

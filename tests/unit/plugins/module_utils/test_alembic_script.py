@@ -88,7 +88,7 @@ def names(steps: list[dict[str, Any]]) -> list[str]:
 def test_an_empty_database_has_everything_pending(application: Application) -> None:
     answer = application.ask()
     assert (answer["current"], answer["heads"], answer["unknown"]) == ([], ["three"], [])
-    assert answer["pending"][0] == {"revision": "one", "message": "Add one"}
+    assert answer["pending"][0] == {"revision": "one", "message": "Add one", "reversible": True}
     assert names(answer["pending"]) == ["one", "two", "three"]
     assert application.tables() == []
 

@@ -14,7 +14,8 @@ import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.modules import alembic_migrate
 
-ONE, TWO = {"revision": "r1", "message": "first"}, {"revision": "r2", "message": "second"}
+ONE = {"revision": "r1", "message": "first", "reversible": True}
+TWO = {"revision": "r2", "message": "second", "reversible": True}
 
 
 def answer(migrating: bool = False, **fields: Any) -> tuple[str, str]:
@@ -29,7 +30,8 @@ def migrate(folder: Path, runner: Any, *answers: tuple[str, str], check_mode: bo
     (folder / ".env").write_text("DB_PASSWORD='s3cret-value'\n", encoding="utf-8")
     project = {"name": "p", "directory": str(folder), "files": ["docker-compose.yml"], "env_file": ".env"}
     fake = runner(*answers)
-    parameters = {"project": project, "service": "backend", "config": "alembic.ini", "timeout": 60, "target": "heads"}
+    limits = {"lock_timeout": 3, "lock_attempts": 5, "statement_timeout": 0}
+    parameters = {"project": project, "service": "backend", "config": "alembic.ini", "timeout": 60, "target": "heads", **limits}
     result = alembic_migrate.run({**parameters, "allow_downgrade": False, **options}, check_mode, fake)
     assert fake.finished()
     return result

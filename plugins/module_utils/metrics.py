@@ -1,0 +1,36 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Figures in Prometheus's text format, one file for each kind of run, as node_exporter's textfile collector reads them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ansible_collections.residency.scheduler.plugins.module_utils.files import write_text
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """One figure; the name ends with its unit."""
+
+    name: str
+    help: str
+    value: float
+
+
+def render(gauges: Sequence[Gauge], labels: str) -> str:
+    """Return the text of the file; *labels* stand in braces behind each name."""
+    lines = []
+    for gauge in gauges:
+        lines += [f"# HELP {gauge.name} {gauge.help}", f"# TYPE {gauge.name} gauge", f"{gauge.name}{{{labels}}} {gauge.value!r}"]
+    return "\n".join(lines) + "\n"
+
+
+def write(directory: str | None, name: str, project: str, gauges: Sequence[Gauge]) -> None:
+    """Write the figures to *directory*; nothing without one. Everyone may read them: they hold no secret."""
+    if directory:
+        write_text(os.path.join(directory, f"residency_scheduler_{name}.prom"), render(gauges, f'project="{project}"'), 0o644)
