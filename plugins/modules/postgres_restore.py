@@ -241,7 +241,7 @@ def prove(task: Task) -> dict[str, Any]:
             _record(task, {"verdict": "failed", "backup": task.parameters["backup"], "why": problem.message()}, time.monotonic() - started)
         raise
     whole = time.monotonic() - started
-    found = f"{backup.name}, {dump.rows_of(backup.facts)}, as its manifest says"
+    found = f"{backup.name}, {dump.rows_of(backup.facts)}, as its manifest says, in {restored:.1f} s"
     evidence = judge("database: restore drill", True, "a backup that restores", found, "", restored, topic="restore_drill")
     _record(task, {"verdict": "good", "backup": backup.brief(), "restore_seconds": round(restored, 3)}, whole)
     return {
@@ -373,10 +373,10 @@ def _unconfirmed(task: Task, name: str, told: str, result: Mapping[str, Any]) ->
         return ""
     what = f"{'Restoring' if task.parameters['state'] == 'restored' else 'Undoing the restore by'} {name} was not confirmed"
     why = f"the confirmation names {given}" if given else "no confirmation was given"
-    problem = Problem(what, f"{why}. {told}", f"If that is meant, confirm by the name {name}.", **{**result, "changed": False})
+    remedy = f"If that is meant, confirm by the name {name}."
     if not task.check_mode:
-        raise problem
-    return problem.message()
+        raise Problem(what, f"{why}. {told}", remedy, **{**result, "changed": False})
+    return f"{what}: {why}. {remedy}"
 
 
 def _migrate(task: Task, name: str) -> list[str]:
