@@ -147,7 +147,7 @@ def read(backup_dir: str, name: str) -> Backup:
     :raises Problem: there is none, or its manifest cannot be read.
     """
     path = os.path.join(folder(backup_dir), name)
-    if os.path.basename(name) != name or not os.path.isdir(path):
+    if not name or os.path.basename(name) != name or not os.path.isdir(path):
         raise Problem(
             f"Reading the backup {name} failed",
             f"{folder(backup_dir)} has no folder of this name",

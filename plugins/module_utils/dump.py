@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def take(postgres: Postgres, order: Order, now: datetime) -> dict[str, Any]:
     partial = backups.begin(order.backup_dir, name)
     try:
         facts, origin, dump = _dump(postgres, os.path.join(partial, backups.DUMP), order)
-        _read_back(postgres, os.path.join(partial, backups.DUMP), dump, order.timeout)
+        read_back = _read_back(postgres, os.path.join(partial, backups.DUMP), dump, order.timeout)
         _roles(postgres, os.path.join(partial, backups.ROLES), order.timeout)
         manifest = {
             "schema": backups.SCHEMA,
@@ -65,7 +66,8 @@ def take(postgres: Postgres, order: Order, now: datetime) -> dict[str, Any]:
             "pool": order.pool,
             "database": postgres.database,
             "created": now.isoformat(),
-            "dump": {"bytes": dump.size, "sha256": dump.sha256, "seconds": round(dump.result.seconds, 3)},
+            "dump": {"bytes": dump.size, "sha256": dump.sha256},
+            "seconds": {"dump": round(dump.result.seconds, 3), "read_back": round(read_back, 3)},
             "facts": facts.to_dict(),
             "origin": origin,
             "included": ["schema and rows", "sequences", "large objects", "roles without their passwords"],
@@ -97,12 +99,14 @@ def _dump(postgres: Postgres, path: str, order: Order) -> tuple[Facts, dict[str,
         return database_facts.with_sequences(facts, before, database_facts.read_sequences(session.rows)), origin, dump
 
 
-def _read_back(postgres: Postgres, path: str, dump: Written, timeout: float) -> None:
-    """Prove that what lies on the disk is what was dumped, and that pg_restore can read all of it."""
+def _read_back(postgres: Postgres, path: str, dump: Written, timeout: float) -> float:
+    """Prove that what lies on the disk is what was dumped, and that pg_restore can read all of it. Return the seconds."""
+    started = time.monotonic()
     if digest_file(path) != dump.sha256:
         raise Problem(WHAT, f"{path} holds something else than pg_dump wrote", f"{UNTOUCHED} Look at the disk (dmesg, smartctl).")
     result = read_input(postgres.argv("pg_restore", "--file=/dev/null"), path, timeout)
     require(result, f"{WHAT}: the dump cannot be read back", f"{UNTOUCHED} Run this again; look at the disk.", postgres.secrets)
+    return time.monotonic() - started
 
 
 def _roles(postgres: Postgres, path: str, timeout: float) -> None:
@@ -121,7 +125,7 @@ def check_space(postgres: Postgres, backup_dir: str, side_database: bool, previo
     """
     size = postgres.size()
     needed = needed_for_dump(size, previous)
-    existing = backup_dir
+    existing = backups.folder(backup_dir)
     while not os.path.exists(existing):
         existing = os.path.dirname(existing)
     status = os.statvfs(existing)
