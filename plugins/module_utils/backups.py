@@ -125,6 +125,8 @@ def sweep_partial(backup_dir: str) -> list[str]:
 def begin(backup_dir: str, name: str) -> str:
     """Make the folder in which a backup grows, and return it."""
     path = os.path.join(folder(backup_dir), _PARTIAL + name)
+    if os.path.exists(os.path.join(folder(backup_dir), name)):
+        raise Problem("Taking a backup failed", f"{name} exists: names have whole seconds", "Run this again.")
     os.mkdir(path, 0o700)
     return path
 

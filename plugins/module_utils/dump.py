@@ -84,8 +84,6 @@ def take(postgres: Postgres, order: Order, now: datetime) -> dict[str, Any]:
 def _dump(postgres: Postgres, path: str, order: Order) -> tuple[Facts, dict[str, Any], Written]:
     """Dump the database while the rows are counted in the same snapshot."""
     with Session(postgres) as session, ThreadPoolExecutor(1) as pool:
-        # A policy would hide rows, and a limit of the server would end a long count.
-        session.ask("SET row_security = off; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0;", WHAT)
         session.ask("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY;", WHAT)
         snapshot = session.ask("SELECT pg_export_snapshot();", WHAT).strip()
         origin = session.rows(_ORIGIN, WHAT)[0]

@@ -59,8 +59,8 @@ WHERE pid = ANY (SELECT unnest(pg_blocking_pids(waiting)) FROM unnest(%s::int[])
 """
 
 
-class WrongDatabase(Exception):
-    """The application's env.py cannot be led to another database."""
+class WrongDatabase(SystemExit):
+    """The application's env.py cannot be led to another database; ends the script with this message alone."""
 
 
 class Guard:

@@ -29,6 +29,10 @@ MAINTENANCE = "postgres"
 #: Key of the advisory lock that whoever makes, swaps or drops side databases holds in the maintenance database.
 LOCK_KEY = 0x7265736964656E63
 
+#: A database may have limits of its own, which would end a long count, or policies that would hide rows. Notices would stand among
+#: the answers.
+_UNLIMITED = {"client_min_messages": "error", "statement_timeout": "0", "idle_in_transaction_session_timeout": "0", "row_security": "off"}
+
 #: The argument spec of the options that name the database's container; documented in the fragment ``postgres``.
 POSTGRES_SPEC: dict[str, Any] = {
     "database_service": {"type": "str", "default": "db"},
@@ -71,8 +75,7 @@ class Postgres:
     def psql(self, database: str | None = None) -> list[str]:
         """Return the command of a psql that reads SQL from its standard input, and ends at the first error."""
         words = ["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--no-password", "--set=ON_ERROR_STOP=1"]
-        # Notices would stand among the answers.
-        return self.argv("psql", *words, "--dbname", database or self.database, options={"client_min_messages": "error"})
+        return self.argv("psql", *words, "--dbname", database or self.database, options=_UNLIMITED)
 
     def run(self, sql: str, what: str, *, database: str | None = None, timeout: float = 60.0) -> str:
         """Run SQL and return what it printed.

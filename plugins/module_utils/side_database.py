@@ -31,7 +31,7 @@ _STAMP = "%Y%m%d_%H%M%S"
 #: PostgreSQL cuts longer names off, silently.
 _LONGEST = 63
 #: A copy is thrown away when the server crashes before it is done, so it need not wait for the disk at each commit.
-_FAST = {"synchronous_commit": "off", "maintenance_work_mem": "128MB"}
+_FAST = {"synchronous_commit": "off", "maintenance_work_mem": "128MB", "default_transaction_read_only": "off"}
 
 #: Statements that make a database like another one, in order; %I and %L quote as SQL wants it. A value of a setting that is a list
 #: (search_path) is stored quoted already.

@@ -140,7 +140,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.compose import
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
 from ansible_collections.residency.scheduler.plugins.module_utils.database_facts import Facts
 from ansible_collections.residency.scheduler.plugins.module_utils.postgres import POSTGRES_SPEC, find
-from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "project": PROJECT_SPEC,
@@ -171,12 +171,15 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner, now: da
     result = {**_result(name, folder, removed, present), "space": space}
     if check_mode:
         return result
-    with backups.locked(folder, timeout):
-        swept = backups.sweep_partial(folder)
-        order = dump.Order(folder, parameters["pool"], parameters["compression"], _context(parameters, project, runner), timeout)
-        manifest = dump.take(postgres, order, now)
-        for old in removed:
-            backups.remove(old)
+    order = dump.Order(folder, parameters["pool"], parameters["compression"], _context(parameters, project, runner), timeout)
+    try:
+        with backups.locked(folder, timeout):
+            swept = backups.sweep_partial(folder)
+            manifest = dump.take(postgres, order, now)
+            for old in removed:
+                backups.remove(old)
+    except OSError as error:
+        raise Problem(dump.WHAT, str(error), "Look at the folder's mode and file system, and at `df -h`.") from error
     seconds = {**manifest["seconds"], "whole": round(time.monotonic() - started, 3)}
     found = f"{name}, {dump.readable(manifest['dump']['bytes'])}, {dump.rows_of(Facts.from_dict(manifest['facts']))}, read back"
     evidence = judge("database: backup", True, "a backup that was read back", found, "", seconds["whole"], topic="backup")

@@ -21,14 +21,16 @@ sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests/database")]
 import psycopg2  # noqa: E402
 from database_server import DATABASE, PASSWORD, PROJECT, USER, Server, docker, start  # noqa: E402
 
-ROWS = [int(rows) for rows in os.environ.get("RESIDENCY_BENCHMARK_ROWS", "70000 7000000").split()]
+ROWS = [int(rows) for rows in os.environ.get("RESIDENCY_BENCHMARK_ROWS", "25000 4700000").split()]
 
 
 def fill(server: Server, rows: int) -> float:
     """Fill the database; return its size in MB."""
     server.reset()
+    server.sql("ALTER TABLE ledger ADD COLUMN note text")
     text = "md5(n::text) || ' resident ' || n % 900 || ' on duty from ' || (timestamptz '2025-01-01' + n * interval '1 minute')::text"
-    sql = f"INSERT INTO ledger (client, number, resident_id) SELECT {text}, n, 1 + n % 20 FROM generate_series(1, {rows}) n; ANALYZE;"
+    columns = f"'client ' || n % 900, n, 1 + n % 20, {text}"
+    sql = f"INSERT INTO ledger (client, number, resident_id, note) SELECT {columns} FROM generate_series(1, {rows}) n; ANALYZE;"
     server.postgres.run(f"SET statement_timeout = 0; {sql}", "Filling failed", timeout=1200)
     return server.postgres.size() / 1e6
 

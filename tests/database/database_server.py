@@ -86,14 +86,15 @@ class Runner(SubprocessRunner):
 
 @dataclass
 class Server:
-    """The container, and the folders of one test.
-
-    :ivar address: the container's address.
-    """
+    """The container, and the folders of one test."""
 
     container: str
-    address: str
     folder: Path
+
+    @property
+    def address(self) -> str:
+        """Return the container's address, which may be another one after each start."""
+        return docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", self.container).strip()
 
     @property
     def postgres(self) -> Postgres:
@@ -181,8 +182,7 @@ def start() -> Server:
     settings = {"POSTGRES_USER": USER, "POSTGRES_PASSWORD": PASSWORD, "POSTGRES_DB": DATABASE}
     options += [word for name, value in settings.items() for word in ("--env", f"{name}={value}")]
     docker("run", "--detach", "--name", PROJECT, "--shm-size", "256m", *options, IMAGE, "postgres", "-c", "max_prepared_transactions=4")
-    address = docker("inspect", "--format", "{{.NetworkSettings.IPAddress}}", PROJECT).strip()
-    server = Server(PROJECT, address, Path(os.devnull))
+    server = Server(PROJECT, Path(os.devnull))
     wait(server)
     return server
 

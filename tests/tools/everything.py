@@ -23,6 +23,7 @@ def all_steps() -> list[Step]:
         Step("units newest", ["./dev", "sanity", "newest", "--only", "units"], ("setup",)),
         # After the engine, since both install packages.
         Step("report page", ["./dev", "browser"], ("engine",)),
+        Step("database", ["./dev", "database"], ("bed images",)),
         Step("sick stacks", ["./dev", "sick"], ("bed images",)),
         *(scenarios.step(name, ("bed images",)) for name in scenarios.SCENARIOS),
     ]
