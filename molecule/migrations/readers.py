@@ -20,7 +20,7 @@ def read() -> None:
 
 
 readers = []
-for number in range(400):
+for _number in range(400):
     readers.append(threading.Thread(target=read))
     readers[-1].start()
     time.sleep(0.2)

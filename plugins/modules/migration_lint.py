@@ -13,7 +13,9 @@ short_description: Review the SQL of pending migrations
 version_added: 0.3.0
 description:
   - Gives the SQL of each pending revision to squawk, and fails where it loses data, breaks the code that still runs, or takes a table
-    away from its readers or writers for long, unless O(allow) names revision and rule.
+    away from its readers or writers for long, unless O(allow) names revision and rule. Comments in the SQL (C(squawk-ignore)) allow
+    nothing.
+  - A table that the same revision creates is empty, so what is done to it is not reported.
   - Runs on the controller and touches nothing.
 author:
   - Residency Scheduler operations team (@residency-scheduler)

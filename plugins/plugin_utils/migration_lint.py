@@ -10,14 +10,17 @@ Rules: https://squawkhq.com/docs/rules. Squawk itself calls nearly all of them w
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
 #: The release of squawk-cli that the rules below were read from.
 SQUAWK = "2.70.0"
+FAILED = "The review of the pending migrations failed"
 #: Rules whose findings lose data, break the code that still runs, or take a table away from its readers or writers.
 ERRORS = frozenset({
     "adding-field-with-default",
@@ -25,15 +28,25 @@ ERRORS = frozenset({
     "adding-not-nullable-field",
     "adding-required-field",
     "adding-serial-primary-key-field",
+    "ban-alter-domain-with-add-constraint",
     "ban-concurrent-index-creation-in-transaction",
     "ban-drop-column",
     "ban-drop-database",
+    "ban-drop-domain",
+    "ban-drop-extension",
+    "ban-drop-function",
+    "ban-drop-schema",
+    "ban-drop-sequence",
     "ban-drop-table",
+    "ban-drop-type",
+    "ban-drop-view",
+    "ban-set-schema",
     "ban-truncate-cascade",
     "changing-column-type",
     "constraint-missing-not-valid",
     "disallowed-unique-constraint",
     "renaming-column",
+    "renaming-object",
     "renaming-table",
     "syntax-error",
 })  # fmt: skip
@@ -53,6 +66,35 @@ EXCLUDED = (
     "ban-uncommitted-transaction",
     "transaction-nesting",
 )
+#: PostgreSQL refuses these statements, however empty the table is.
+_REFUSED = frozenset({"ban-concurrent-index-creation-in-transaction", "syntax-error"})
+
+#: Comments and quoted texts, whose semicolons end nothing, and the semicolons that do.
+_TOKEN = re.compile(
+    r"""--[^\n]*|/\*.*?\*/|\b[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"[^"]*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$|;""", re.DOTALL
+)
+_NAME = r"""((?:"[^"]+"|\w+)(?:\.(?:"[^"]+"|\w+))?)"""
+#: With IF NOT EXISTS the table may be an old one, full of rows.
+_CREATES = re.compile(rf"CREATE (?:TEMP |TEMPORARY |UNLOGGED )?TABLE (?!IF NOT EXISTS){_NAME}", re.IGNORECASE)
+#: TRUNCATE is left out: its CASCADE reaches other tables. So is a DROP of several tables.
+_CHANGES = re.compile(
+    r"(?:ALTER TABLE (?:IF EXISTS )?(?:ONLY )?|CREATE (?:UNIQUE )?INDEX (?:\S+ )*?ON (?:ONLY )?|DROP TABLE (?:IF EXISTS )?(?!.*,))" + _NAME,
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One statement of a revision.
+
+    :ivar end: where it ends in the SQL.
+    :ivar text: the statement on one line, without comments.
+    :ivar on_new_table: whether it changes a table that the same revision created before: that one is empty, and no code uses it yet.
+    """
+
+    end: int
+    text: str
+    on_new_table: bool
 
 
 @dataclass(frozen=True)
@@ -96,22 +138,72 @@ def visible(step: Mapping[str, Any]) -> bool:
     return bool(sql) and not sql.startswith("-- no SQL")
 
 
+def for_review(sql: str) -> str:
+    """Return the SQL as squawk gets it: only the inventory allows what squawk would refuse, not a comment in the migration."""
+    return sql.replace("squawk-ignore", "squawk_ignore")
+
+
+def allowances(allow: Mapping[Any, Any]) -> dict[str, list[str]]:
+    """Return the allowed rules by revision; a revision of digits only is a number to YAML."""
+    for revision, rules in allow.items():
+        if not isinstance(rules, list):
+            why = f"what is allowed for {revision} is no list of rules, but {rules!r}"
+            raise Problem(FAILED, why, f"Write database_lint_allow: {{{revision}: [RULE]}}.")
+    return {str(revision): [str(rule) for rule in rules] for revision, rules in allow.items()}
+
+
+def statements(sql: str) -> list[Statement]:
+    """Return the statements of a revision, in order."""
+    bare = _TOKEN.sub(lambda token: " " * len(token[0]) if token[0].startswith(("--", "/*")) else token[0], sql)
+    found: list[Statement] = []
+    created: set[str] = set()
+    start = 0
+    for end in [*(token.start() for token in _TOKEN.finditer(sql) if token[0] == ";"), len(sql)]:
+        text = " ".join(bare[start:end].split())
+        changes = _CHANGES.match(text)
+        found.append(Statement(end, text, changes is not None and changes[1] in created))
+        if creates := _CREATES.match(text):
+            created.add(creates[1])
+        elif changes and text.upper().startswith("DROP"):
+            created.discard(changes[1])  # Under the name of a temporary table there may be a real one.
+        start = end + 1
+    return found
+
+
+def _position(sql: str, line: int, column: int) -> int:
+    """Return the index of squawk's line and column, both from 0; its columns are bytes of UTF-8."""
+    lines = sql.split("\n")
+    return sum(len(text) + 1 for text in lines[:line]) + len(lines[line].encode()[:column].decode(errors="ignore"))
+
+
 def parse(text: str, step: Mapping[str, Any], allow: Mapping[str, Sequence[str]]) -> list[Finding]:
-    """Return the findings in squawk's JSON; a ValueError where it is none."""
-    lines = str(step["sql"]).splitlines()
+    """Return the findings in squawk's JSON; a ValueError where it is none.
+
+    Squawk by itself forgives only some changes of a table that the same SQL created, and none outside of a transaction.
+    """
+    sql = str(step["sql"])
     revision = str(step["revision"])
+    known = statements(sql)
     found = []
     for item in json.loads(text or "[]"):
-        rule, line = str(item["rule_name"]), int(item["line"])
+        try:
+            rule, line = str(item["rule_name"]), int(item["line"])
+            position = _position(sql, line, int(item["column"]))
+            message, advice = str(item["message"]), str(item.get("help") or "")
+        except (AttributeError, IndexError, KeyError, TypeError) as error:
+            raise ValueError(f"its answer has another form: {str(item)[:200]}") from error
+        statement = next(statement for statement in known if position <= statement.end)
+        if statement.on_new_table and rule not in _REFUSED:
+            continue
         found.append(
             Finding(
                 revision=revision,
                 rule=rule,
                 level="error" if rule in ERRORS else "warn",
-                message=str(item["message"]),
-                statement=" ".join(" ".join(lines[line:]).partition(";")[0].split())[:120],
+                message=message,
+                statement=statement.text[:120],
                 line=line + 1,
-                help=str(item.get("help") or ""),
+                help=advice,
                 allowed=rule in (allow.get(revision) or ()),
             )
         )
@@ -143,8 +235,13 @@ def refusal(findings: Sequence[Finding]) -> str:
     for item in stopping:
         if item.rule not in rules.setdefault(item.revision, []):
             rules[item.revision].append(item.rule)
-    allow = ", ".join(f"{revision}: [{', '.join(names)}]" for revision, names in rules.items())
+    allow = ", ".join(f"{_key(revision)}: [{', '.join(names)}]" for revision, names in rules.items())
     return (
-        "The review of the pending migrations failed:\n" + "\n".join(lines) + "\nNothing was changed. Correct the release; or, where that "
+        f"{FAILED}:\n" + "\n".join(lines) + "\nNothing was changed. Correct the release; or, where that "
         f"is meant, and the code that still runs can bear it, allow exactly this: database_lint_allow: {{{allow}}}"
     )
+
+
+def _key(revision: str) -> str:
+    """Return a revision as a key in YAML, to which digits and underscores are a number."""
+    return f'"{revision}"' if re.fullmatch(r"[\d_]+", revision) else revision

@@ -21,7 +21,7 @@ sys.path[:0] = [str(ROOT / "collections"), str(ROOT / "tests/database")]
 import psycopg2  # noqa: E402
 from database_server import DATABASE, PASSWORD, PROJECT, USER, Server, docker, start  # noqa: E402
 
-ROWS = [int(rows) for rows in os.environ.get("RESIDENCY_BENCHMARK_ROWS", "25000 4700000").split()]
+ROWS = [int(rows) for rows in os.environ.get("RESIDENCY_BENCHMARK_ROWS", "25000 5800000").split()]
 
 
 def fill(server: Server, rows: int) -> float:

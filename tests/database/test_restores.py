@@ -179,7 +179,7 @@ side_database.swap(postgres, {incoming!r}, {aside!r}, time.monotonic)
 @pytest.mark.parametrize("victim", ["module", "renaming session", "server"])
 def test_a_swap_that_is_killed_leaves_the_one_or_the_other(victim: str, server: Server) -> None:
     """The live name is there always, takes connections, and holds the rows of one of the two; nothing has to be unlocked."""
-    chance, happened = random.Random(f"20251222 {victim}"), 0
+    chance, happened, hit = random.Random(f"20251222 {victim}"), 0, 0
     server.sql(f"CREATE DATABASE {DATABASE}_other TEMPLATE {DATABASE}", "postgres")
     server.sql("DELETE FROM ledger WHERE id <= 100", f"{DATABASE}_other")
     for number in range(KILLS):
@@ -187,8 +187,12 @@ def test_a_swap_that_is_killed_leaves_the_one_or_the_other(victim: str, server: 
         text = SWAP.format(
             paths=sys.path, container=server.container, user=USER, database=DATABASE, incoming=incoming, aside=aside
         )
-        # A client that holds a connection, so that the swap has something to end.
+        # A client that holds a connection, so that the swap has something to end; and in half of the rounds one that holds the
+        # second database, so that the swap stands between its two renames when it is killed.
         held = psycopg2.connect(host=server.address, user=USER, password=PASSWORD, dbname=DATABASE)
+        between = psycopg2.connect(host=server.address, user=USER, password=PASSWORD, dbname="postgres")
+        if number % 2:
+            between.cursor().execute(f"COMMENT ON DATABASE {incoming} IS 'held'")
         process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         assert process.stdout is not None
         process.stdout.readline()
@@ -203,9 +207,11 @@ def test_a_swap_that_is_killed_leaves_the_one_or_the_other(victim: str, server: 
             pids = server.sql(
                 "SELECT pid FROM pg_stat_activity WHERE query LIKE '%RENAME TO%' AND pid <> pg_backend_pid()", "postgres"
             ).split()
+            hit += len(pids)
             for pid in pids:
                 docker("exec", server.container, "sh", "-c", f"kill -9 {pid} || true")
             wait(server)
+        between.close()
         process.wait(90)
         process.stdout.close()
         held.close()
@@ -220,5 +226,7 @@ def test_a_swap_that_is_killed_leaves_the_one_or_the_other(victim: str, server: 
         assert rows == {"400", "500"}, f"kill {number}: {rows}"
         if swapped:
             server.sql(f"ALTER DATABASE {aside} RENAME TO {incoming}", "postgres")
-    print(f"{victim}: {KILLS} kills, {happened} after the swap")
+    print(f"{victim}: {KILLS} kills, {happened} swaps happened, {KILLS - happened} did not")
+    assert 0 < happened < KILLS, "the kills have to come before and after the swap"
+    assert victim != "renaming session" or hit > KILLS / 4, "the renames have to be killed while they are at work"
     assert side_database.swap(server.postgres, f"{DATABASE}_other", f"{DATABASE}_aside", time.monotonic) < 5
