@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any, cast
 
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, clean_environment, redact, require
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
@@ -154,6 +154,7 @@ class Session:
             text=True,
             encoding="utf-8",
         )
+        self._stdin = cast("IO[str]", self._process.stdin)
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -165,9 +166,8 @@ class Session:
 
     def close(self) -> None:
         """End the session; what was not committed is rolled back, and locks are released."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            with contextlib.suppress(BrokenPipeError):
-                self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._stdin.close()
         try:
             self._process.wait(10)
         except subprocess.TimeoutExpired:
@@ -179,10 +179,9 @@ class Session:
 
         :raises Problem: it failed, or did not answer in time; the session is over then.
         """
-        assert self._process.stdin is not None
         try:
-            self._process.stdin.write(f"{sql}\n\\echo {self.MARK}\n")
-            self._process.stdin.flush()
+            self._stdin.write(f"{sql}\n\\echo {self.MARK}\n")
+            self._stdin.flush()
         except OSError:
             pass  # what it said before it ended is read below
         said: list[str] = []
@@ -204,8 +203,7 @@ class Session:
         return parse_rows(self.ask(as_json(sql), what, timeout))
 
     def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
+        for line in cast("IO[str]", self._process.stdout):
             self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 

@@ -105,7 +105,8 @@ def sweep_copies(postgres: Postgres) -> list[str]:
 
 def drop(postgres: Postgres, name: str) -> None:
     """Drop a database that is not the live one, whoever is connected to it."""
-    assert name != postgres.database, "the live database is never dropped"
+    if name == postgres.database:
+        raise AssertionError("the live database is never dropped")
     postgres.run(f"DROP DATABASE IF EXISTS {identifier(name)} WITH (FORCE);", f"Dropping the database {name} failed", database=MAINTENANCE)
 
 

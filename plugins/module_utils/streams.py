@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, clean_environment
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
@@ -43,10 +43,10 @@ def write_output(argv: Sequence[str], path: str, timeout: float) -> Written:
     started = time.monotonic()
     digest, size = hashlib.sha256(), 0
     with tempfile.TemporaryFile() as errors, _running(argv, None, subprocess.PIPE, errors, timeout) as (process, expired):
-        assert process.stdout is not None
+        output = cast("BinaryIO", process.stdout)
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                while chunk := process.stdout.read(CHUNK):
+                while chunk := output.read(CHUNK):
                     digest.update(chunk)
                     stream.write(chunk)
                     size += len(chunk)
@@ -55,7 +55,7 @@ def write_output(argv: Sequence[str], path: str, timeout: float) -> Written:
         except OSError as error:
             raise Problem(f"Writing {path} failed", error.strerror or str(error), "Look at `df -h` and the folder's mode.") from error
         finally:
-            process.stdout.close()
+            output.close()
         process.wait()
         return Written(_result(argv, process, errors, started, expired), size, digest.hexdigest())
 

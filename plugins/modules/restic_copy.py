@@ -21,7 +21,7 @@ requirements:
   - restic 0.14 or newer on the managed host
 attributes:
   check_mode:
-    support: partial
+    support: full
     description: Tells that a snapshot would be taken.
   diff_mode:
     support: none
