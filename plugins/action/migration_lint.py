@@ -24,6 +24,7 @@ from ansible_collections.residency.scheduler.plugins.plugin_utils.migration_lint
     check,
     command,
     for_review,
+    own_findings,
     parse,
     refusal,
     visible,
@@ -71,6 +72,7 @@ def lint(given: Mapping[str, Any]) -> dict[str, Any]:
         except (OSError, ValueError, subprocess.TimeoutExpired) as error:
             why = f"squawk gave no review of {step['revision']} ({error})"
             raise Problem(FAILED, why, f"Compare `squawk --version`: {SQUAWK}.") from error
+        found += own_findings(step, allow)
         findings += found
         checks.append(check(step, found, time.monotonic() - started).to_dict())
     result = {"changed": False, "findings": [item.to_dict() for item in findings], "checks": checks}

@@ -16,6 +16,7 @@ description:
     away from its readers or writers for long, unless O(allow) names revision and rule. Comments in the SQL (C(squawk-ignore)) allow
     nothing.
   - A table that the same revision creates is empty, so what is done to it is not reported.
+  - A revision that empties a table or deletes rows is an error, too (C(truncate-table), C(delete-rows)), which squawk does not report.
   - Runs on the controller and touches nothing.
 author:
   - Residency Scheduler operations team (@residency-scheduler)

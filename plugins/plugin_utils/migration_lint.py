@@ -210,6 +210,23 @@ def parse(text: str, step: Mapping[str, Any], allow: Mapping[str, Sequence[str]]
     return found
 
 
+#: What squawk does not report, by the first words of what alembic_migrate says that a step destroys.
+_OWN_RULES = {"empties the table": "truncate-table", "deletes rows": "delete-rows"}
+
+
+def own_findings(step: Mapping[str, Any], allow: Mapping[str, Sequence[str]]) -> list[Finding]:
+    """Return the findings of our own rules: rows that a step takes away."""
+    revision = str(step["revision"])
+    found = []
+    for what in step.get("destroys") or []:
+        for words, rule in _OWN_RULES.items():
+            if str(what).startswith(words):
+                allowed = rule in (allow.get(revision) or ())
+                advice = "Keep them in a table of their own, or restore the backup to get them back."
+                found.append(Finding(revision, rule, "error", "Rows are lost.", str(what), 1, advice, allowed))
+    return found
+
+
 def check(step: Mapping[str, Any], findings: Sequence[Finding], seconds: float) -> Check:
     """Return the evidence of one revision's review."""
     subject, expected = f"database: review of {step['revision']}", "nothing that loses data or locks tables for long"

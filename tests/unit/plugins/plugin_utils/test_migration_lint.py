@@ -18,6 +18,7 @@ from ansible_collections.residency.scheduler.plugins.plugin_utils.migration_lint
     check,
     command,
     for_review,
+    own_findings,
     parse,
     refusal,
     statements,
@@ -159,6 +160,20 @@ def test_an_answer_that_is_none() -> None:
 def test_an_answer_of_another_form(answer: str) -> None:
     with pytest.raises(ValueError, match="its answer has another form"):
         parse(answer, STEP, {})
+
+
+@pytest.mark.parametrize(
+    ("destroys", "rules"),
+    [
+        (["empties the table ledger"], ["truncate-table"]),
+        (["deletes rows of ledger", "drops the column b"], ["delete-rows"]),
+        ([], []),
+    ],
+)
+def test_rows_that_squawk_does_not_see_go(destroys: list[str], rules: list[str]) -> None:
+    found = own_findings({**STEP, "destroys": destroys}, {})
+    assert [item.rule for item in found if item.stops] == rules
+    assert not [item for item in own_findings({**STEP, "destroys": destroys}, {"two": rules}) if item.stops]
 
 
 def test_the_command() -> None:
