@@ -154,7 +154,7 @@ class Session:
             text=True,
             encoding="utf-8",
         )
-        self._stdin = cast("IO[str]", self._process.stdin)
+        self._stdin = cast(IO[str], self._process.stdin)
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -203,7 +203,7 @@ class Session:
         return parse_rows(self.ask(as_json(sql), what, timeout))
 
     def _read(self) -> None:
-        for line in cast("IO[str]", self._process.stdout):
+        for line in cast(IO[str], self._process.stdout):
             self._lines.put(line.rstrip("\n"))
         self._lines.put(None)
 

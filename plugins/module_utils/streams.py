@@ -43,7 +43,7 @@ def write_output(argv: Sequence[str], path: str, timeout: float) -> Written:
     started = time.monotonic()
     digest, size = hashlib.sha256(), 0
     with tempfile.TemporaryFile() as errors, _running(argv, None, subprocess.PIPE, errors, timeout) as (process, expired):
-        output = cast("BinaryIO", process.stdout)
+        output = cast(BinaryIO, process.stdout)
         try:
             with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
                 while chunk := output.read(CHUNK):
