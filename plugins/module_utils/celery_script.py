@@ -66,8 +66,10 @@ def _consumed(celery: Any, timeout: float, limit: int | None) -> dict[str, list[
 def _examine(celery: Any, hosts: list[str], timeout: float) -> dict[str, Any]:
     nodes = _ping(celery, hosts, timeout)
     celery.loader.import_default_modules()
-    # Without a limit: a worker that should not be there answers here. All were awake just now, so a second is enough.
+    # Without a limit: a worker that should not be there answers here. All were awake just now, so a second is enough for most.
     queues = _consumed(celery, 1.0, None)
+    if nodes - set(queues):
+        queues |= _consumed(celery, timeout, len(nodes))
     nodes |= set(queues)
     registered = celery.control.inspect(timeout=timeout, limit=len(nodes)).registered() or {} if nodes else {}
     tasks = sorted(name for name in celery.tasks if not name.startswith("celery."))

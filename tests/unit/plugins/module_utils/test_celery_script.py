@@ -30,7 +30,8 @@ def record() -> None:
 def application(**conf: Any) -> Any:
     """Return an application with one task."""
     app = celery.Celery("tests", broker="memory://", backend="cache+memory://", set_as_current=False)
-    app.conf.update(task_default_queue="default", **conf)
+    # The broker in memory is looked at once a second by default: an answer within a second would be a matter of luck.
+    app.conf.update(task_default_queue="default", broker_transport_options={"polling_interval": 0.02}, **conf)
     app.task(name="tests.record")(record)
     return app
 
