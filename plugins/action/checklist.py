@@ -16,6 +16,7 @@ from typing import Any
 from ansible.plugins.action import ActionBase
 from ansible_collections.residency.scheduler.plugins.module_utils.files import write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
+from ansible_collections.residency.scheduler.plugins.module_utils.stages import close
 from ansible_collections.residency.scheduler.plugins.plugin_utils import report_html, report_text
 from ansible_collections.residency.scheduler.plugins.plugin_utils.checklist import (
     Line,
@@ -25,7 +26,6 @@ from ansible_collections.residency.scheduler.plugins.plugin_utils.checklist impo
     failure_message,
     overall,
 )
-from ansible_collections.residency.scheduler.plugins.plugin_utils.stages import close
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "title": {"type": "str", "default": "Residency Scheduler"},

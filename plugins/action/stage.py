@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.residency.scheduler.plugins.plugin_utils.stages import begin
+from ansible_collections.residency.scheduler.plugins.module_utils.stages import begin
 
 
 class ActionModule(ActionBase):

@@ -18,7 +18,7 @@ Ask = Callable[[str, str], list[dict[str, Any]]]
 #: Transaction ids compare over this distance at most.
 _HORIZON = 2_000_000_000
 #: Ordinary tables and partitions that are the application's own: what an extension brings comes with the extension.
-_TABLES = """
+TABLE_NAMES = """
 SELECT format('%I.%I', n.nspname, c.relname) AS name
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND n.nspname <> 'information_schema' AND n.nspname !~ '^pg_'
@@ -84,7 +84,7 @@ class Facts:
 
 def read(ask: Ask) -> Facts:
     """Ask a database for its facts; the rows of every table are counted."""
-    names = _names(ask(_TABLES, "Listing the tables failed"))
+    names = _names(ask(TABLE_NAMES, "Listing the tables failed"))
     counts = _count(ask, names)
     versions = ask("SELECT extname AS name, extversion AS version FROM pg_extension ORDER BY 1", "Listing the extensions failed")
     large = ask("SELECT count(*) AS count FROM pg_largeobject_metadata", "Counting the large objects failed")
@@ -131,7 +131,7 @@ def written_since(ask: Ask, manifest: Facts, origin: Mapping[str, Any]) -> list[
     )[0]
     distance = int(here["next_transaction"]) - int(origin["oldest_transaction"])
     same = (here["oid"], here["cluster"]) == (origin["oid"], origin["cluster"]) and 0 <= distance < _HORIZON
-    names = _names(ask(_TABLES, "Listing the tables failed"))
+    names = _names(ask(TABLE_NAMES, "Listing the tables failed"))
     written = f"count(*) FILTER (WHERE age(t.xmin) <= {distance})" if same else "NULL::bigint"
     queries = [f"SELECT {literal(name)} AS table, count(*) AS now, {written} AS written FROM ONLY {name} AS t" for name in names]
     rows = ask(" UNION ALL ".join(queries), "Counting the rows written since the backup failed") if queries else []

@@ -2,49 +2,106 @@
 # Copyright: Contributors to the residency.scheduler collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The ledger of releases on a server: one JSON file for each, never rewritten but for its verdict."""
+"""The ledger of releases on a server: a folder for each release, written once, and a history of verdicts that only grows.
+
+``releases/ID/record.json`` says what the release is; beside it lie the files it was started with. ``releases/history.jsonl`` has a
+line for each verdict, with the facts that became known with it.
+"""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
+#: ``pruned`` is said of a release that cannot be gone back to any more; it leaves the verdict before it as it is.
 VERDICTS = ("candidate", "good", "failed", "rolled_back")
+PRUNED = "pruned"
 #: What makes two records the same release; the rest tells when, by whom and how it went.
 MATERIAL = ("version", "commit", "images", "environment_digest")
+RECORD, HISTORY = "record.json", "history.jsonl"
+#: A folder of this prefix was being written when its run was cut.
+PARTIAL = ".partial_"
 
 
-def folder(state_dir: str) -> str:
-    """Return the folder of the records."""
-    return os.path.join(state_dir, "releases")
+@dataclass(frozen=True)
+class Decision:
+    """What to write: a new record or none, and verdicts, each with the id that it is about; *about* is the release in question."""
+
+    about: Mapping[str, Any]
+    record: Mapping[str, Any] | None
+    verdicts: tuple[Mapping[str, Any], ...]
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether there is anything to write."""
+        return bool(self.record or self.verdicts)
+
+
+def folder(state_dir: str, identifier: str = "") -> str:
+    """Return the folder of all releases, or of one."""
+    return os.path.join(state_dir, "releases", identifier) if identifier else os.path.join(state_dir, "releases")
 
 
 def read_records(state_dir: str) -> list[dict[str, Any]]:
-    """Return all records, oldest first; a file that is no record is a Problem that names it."""
+    """Return all records, oldest first, each with what the history says of it.
+
+    ``verdict`` is the last one, ``proven`` whether it ever was good, ``pruned`` whether its images are gone, ``order`` the place of its
+    last verdict in the history.
+
+    :raises Problem: a file that is no record, or a line that is no verdict; it names them.
+    """
     try:
-        names = sorted(name for name in os.listdir(folder(state_dir)) if name.endswith(".json"))
+        names = sorted(name for name in os.listdir(folder(state_dir)) if os.path.isdir(folder(state_dir, name)))
     except FileNotFoundError:
         return []
-    records = []
-    for name in names:
-        path = os.path.join(folder(state_dir), name)
+    records = {name: _read(state_dir, name) for name in names if not name.startswith(PARTIAL)}
+    for order, event in enumerate(_history(state_dir)):
+        record = records.get(event["id"])
+        if record is None:
+            continue
+        if event["verdict"] == PRUNED:
+            record["pruned"] = True
+            continue
+        record |= {**event, "order": order, "proven": record["proven"] or event["verdict"] == "good"}
+    return list(records.values())
+
+
+def _read(state_dir: str, name: str) -> dict[str, Any]:
+    path = os.path.join(folder(state_dir, name), RECORD)
+    try:
+        record = dict(json.loads(read_text(path)))
+        missing = [key for key in ("id", *MATERIAL) if key not in record]
+        if missing:
+            raise ValueError(f"no {', '.join(missing)}")
+    except (ValueError, TypeError) as error:
+        raise Problem("Reading the ledger failed", f"{path} is no release record ({error})", "Move its folder away.") from error
+    return {**record, "id": name, "verdict": "candidate", "order": -1, "proven": False, "pruned": False}
+
+
+def _history(state_dir: str) -> list[dict[str, Any]]:
+    path = os.path.join(folder(state_dir), HISTORY)
+    events = []
+    # A last line without its end was being written when the power went: it was never said.
+    for number, line in enumerate(read_text(path).split("\n")[:-1], start=1):
         try:
-            record = json.loads(read_text(path))
-            records.append({**record, "id": record["id"], "verdict": record["verdict"]})
+            event = dict(json.loads(line))
+            events.append({**event, "id": str(event["id"]), "verdict": str(event["verdict"])})
         except (ValueError, KeyError, TypeError) as error:
-            raise Problem("Reading the ledger failed", f"{path} is no release record ({error})", "Move the file away.") from error
-    return records
+            raise Problem("Reading the ledger failed", f"line {number} of {path} is no verdict ({error})", "Take the line out.") from error
+    return events
 
 
-def newest(records: list[dict[str, Any]], verdict: str | None = None) -> dict[str, Any] | None:
-    """Return the newest record, or the newest with *verdict*."""
-    matching = [record for record in records if verdict in (None, record["verdict"])]
-    return matching[-1] if matching else None
+def last_good(records: Sequence[Mapping[str, Any]], before: Mapping[str, Any] | None = None) -> Mapping[str, Any] | None:
+    """Return the release that was called good last, or the one that was so before *before*."""
+    matching = [item for item in records if item["verdict"] == "good" and (before is None or item["order"] < before["order"])]
+    return max(matching, key=lambda item: int(item["order"]), default=None)
 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -52,21 +109,92 @@ def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     return all(one.get(key) == other.get(key) for key in MATERIAL)
 
 
-def decide(records: list[dict[str, Any]], wanted: Mapping[str, Any], verdict: str, identifier: str) -> dict[str, Any] | None:
-    """Return the record to write, or None where the ledger says it already. Pure.
+def decide(
+    records: Sequence[Mapping[str, Any]], wanted: Mapping[str, Any], verdict: str, identifier: str, facts: Mapping[str, Any]
+) -> Decision:
+    """Return what has to be written so that the ledger says *verdict* of the release *wanted*. Pure.
 
     :arg identifier: id for a record that does not exist yet; ids sort by time.
+    :arg facts: what to note with the verdict.
     """
-    last = newest(records)
-    if last is None or not same(last, wanted) or last["verdict"] in ("failed", "rolled_back"):
-        return {**wanted, "id": identifier, "verdict": verdict}
-    # A candidate of a release that is already good is the second run of the same deployment.
-    if last["verdict"] == verdict or (last["verdict"] == "good" and verdict == "candidate"):
-        return None
-    return {**last, **wanted, "id": last["id"], "started": last.get("started"), "verdict": verdict}
+    serving = last_good(records)
+    candidates = [item for item in records if item["verdict"] == "candidate"]
+    about = next((item for item in reversed(candidates) if same(item, wanted)), None)
+    if about is None and serving is not None and same(serving, wanted):
+        about = serving
+    record = None if about else {**wanted, "id": identifier}
+    about = about or {**wanted, "id": identifier, "verdict": ""}
+    verdicts = []
+    # A candidate of a release that serves already is the second run of the same deployment.
+    if about["verdict"] != verdict and not (about["verdict"] == "good" and verdict == "candidate"):
+        verdicts.append({**facts, "id": about["id"], "verdict": verdict})
+    if verdict == "good":
+        verdicts += [
+            {"id": item["id"], "verdict": "failed", "why": "its run was cut, and another release followed"}
+            for item in candidates
+            if item["id"] != about["id"]
+        ]
+    return Decision({**about, **(verdicts[0] if verdicts else {})}, record, tuple(verdicts))
 
 
-def write_record(state_dir: str, record: Mapping[str, Any]) -> None:
-    """Write one record; readable by root and its group only."""
-    path = os.path.join(folder(state_dir), f"{record['id']}.json")
-    write_text(path, json.dumps(record, indent=2, sort_keys=True) + "\n", 0o640)
+def say(records: Sequence[Mapping[str, Any]], identifier: str, verdict: str, facts: Mapping[str, Any]) -> Decision:
+    """Return what has to be written so that the ledger says *verdict* of the record *identifier*. Pure.
+
+    :arg facts: what to note with the verdict; ``instead_of`` is the id of the release that was left for this one.
+    :raises Problem: there is no such record.
+    """
+    about = next((item for item in records if item["id"] == identifier), None)
+    if about is None:
+        raise Problem("Recording the release failed", f"the ledger has no record {identifier}", "List the records by release_info.")
+    told = all(about.get(key) == value for key, value in facts.items())
+    if about["verdict"] == verdict and told and (verdict != "good" or about == last_good(records)):
+        return Decision(about, None, ())
+    verdicts = [{**facts, "id": identifier, "verdict": verdict}]
+    # In one write: a release is never both left and without a successor.
+    for item in records:
+        if item["id"] == facts.get("instead_of") and item["verdict"] != "rolled_back":
+            verdicts.append({"id": item["id"], "verdict": "rolled_back", "why": str(facts.get("why") or "")})
+    return Decision({**about, "verdict": verdict, **facts}, None, tuple(verdicts))
+
+
+def write(state_dir: str, decision: Decision, files: Mapping[str, str], now: str) -> None:
+    """Write what was decided: first the record, then the verdicts.
+
+    :arg files: copies to keep beside a new record, their paths by name.
+    :arg now: time of the verdicts, ISO 8601.
+    """
+    if decision.record is not None:
+        _write_record(state_dir, {**decision.record, "started": now}, files)
+    append(state_dir, [{"at": now, **event} for event in decision.verdicts])
+
+
+def _write_record(state_dir: str, record: Mapping[str, Any], files: Mapping[str, str]) -> None:
+    beside = folder(state_dir, PARTIAL + record["id"])
+    for name in os.listdir(folder(state_dir)) if os.path.isdir(folder(state_dir)) else []:
+        if name.startswith(PARTIAL):
+            shutil.rmtree(folder(state_dir, name))
+    for name, source in files.items():
+        # Settings hold secrets.
+        write_text(os.path.join(beside, name), read_text(source), 0o600)
+    write_text(os.path.join(beside, RECORD), json.dumps(record, indent=2, sort_keys=True) + "\n", 0o640)
+    os.chmod(beside, 0o750)
+    os.rename(beside, folder(state_dir, record["id"]))
+
+
+def append(state_dir: str, events: Sequence[Mapping[str, Any]]) -> None:
+    """Add lines to the history, and take a line off that was cut."""
+    if not events:
+        return
+    path = os.path.join(folder(state_dir), HISTORY)
+    whole, _newline, torn = read_text(path).rpartition("\n")
+    lines = "".join(json.dumps(event, sort_keys=True) + "\n" for event in events)
+    try:
+        with open(path, "a+", encoding="utf-8") as stream:
+            os.fchmod(stream.fileno(), 0o640)
+            if torn:
+                stream.truncate(len(f"{whole}\n".encode()) if whole else 0)
+            stream.write(lines)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise Problem(f"Writing {path} failed", str(error), "Look at `df -h`. What it said before is intact.") from error

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -45,9 +45,7 @@ class Running:
     loaded: datetime
 
     @classmethod
-    def from_container(
-        cls, container: Container, *, oldest_worker_age: float | None, now: Callable[[], datetime] | None = None
-    ) -> Running:
+    def from_container(cls, container: Container, *, oldest_worker_age: float | None, now: Callable[[], datetime] | None = None) -> Running:
         """Build it from Docker's facts and the age in seconds of a proxy's oldest worker process."""
         moment = now() if now else datetime.now(UTC)
         loaded = container.started if oldest_worker_age is None else moment - timedelta(seconds=oldest_worker_age)
@@ -56,7 +54,7 @@ class Running:
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do: ``create``, ``replace``, ``start``, ``scale`` or ``reload`` a service, or ``remove`` it."""
+    """One thing to do: ``create``, ``replace``, ``start``, ``scale``, ``drain``, ``resume`` or ``reload`` a service, or ``remove`` it."""
 
     service: str
     action: str
@@ -69,18 +67,60 @@ class Action:
         return {key: value for key, value in asdict(self).items() if key in ("service", "action", "reason")}
 
 
-def decide(wanted: Sequence[WantedService], running: Sequence[Running]) -> list[Action]:
-    """Return the actions that turn *running* into *wanted*, in start order; orphans are removed last."""
+def decide(wanted: Sequence[WantedService], running: Sequence[Running], *, back: bool = False, drained: bool = False) -> list[Action]:
+    """Return the actions that turn *running* into *wanted*, in the order in which they lose nothing. Pure.
+
+    Services come in start order, orphans last. A proxy is reloaded right after each service behind it that moved. Before a worker is
+    replaced, tasks in work end; and since a worker discards tasks that it does not know, on the way forward nobody sends new ones to
+    an old worker - it is drained before the application is replaced -, and on the way back beat goes before the workers.
+
+    :arg back: the way leads to an earlier release.
+    :arg drained: the workers consume nothing, since a run began to replace them.
+    """
+    compared = {service.name: _compare(service, [item for item in running if item.service == service.name]) for service in wanted}
+    found = [action for action in compared.values() if action]
+    kinds = {service.name: service.kind for service in wanted}
+    ordered = _with_drain(found, kinds, running, back, drained)
     actions: list[Action] = []
-    for service in wanted:
-        mine = [container for container in running if container.service == service.name]
-        action = _compare(service, mine)
-        if action is None and service.kind == "proxy" and mine:
-            action = _reload(service, mine, wanted, running, actions)
-        actions += [action] if action else []
-    names = {service.name for service in wanted}
-    orphans = sorted({container.service for container in running} - names)
+    for action in ordered:
+        actions.append(action)
+        if kinds[action.service] in UPSTREAM_KINDS:
+            actions += [_reload_after(proxy.name, action) for proxy in wanted if _is_reloaded(proxy, compared, running)]
+    for proxy in wanted:
+        if _is_reloaded(proxy, compared, running) and not any(item.service == proxy.name for item in actions):
+            late = _reload(proxy, [item for item in running if item.service == proxy.name], wanted, running)
+            actions += [late] if late else []
+    orphans = sorted({container.service for container in running} - set(kinds))
     return actions + [Action(name, "remove", "it is no service of this release", "running", "absent") for name in orphans]
+
+
+def _is_reloaded(service: WantedService, compared: Mapping[str, Action | None], running: Sequence[Running]) -> bool:
+    """Tell whether a proxy stays, so that a reload is what it needs."""
+    return service.kind == "proxy" and compared[service.name] is None and any(item.service == service.name for item in running)
+
+
+def _reload_after(proxy: str, moved: Action) -> Action:
+    return Action(proxy, "reload", f"it resolved {moved.service} before that was replaced", "old addresses", "present addresses")
+
+
+def _with_drain(actions: Sequence[Action], kinds: Mapping[str, str], running: Sequence[Running], back: bool, drained: bool) -> list[Action]:
+    """Return *actions* with what the Celery workers need around them."""
+    workers = [name for name, kind in kinds.items() if kind == "celery_worker"]
+    alive = any(item.service in workers and item.state == "running" for item in running)
+    replaced = [action for action in actions if action.service in workers and action.action == "replace"]
+    ordered = list(actions)
+    if back:
+        beats = [action for action in actions if kinds[action.service] == "celery_beat"]
+        ordered = [action for action in actions if action not in beats]
+        first = next((index for index, action in enumerate(ordered) if action.service in workers), len(ordered))
+        ordered[first:first] = beats
+    if drained and alive and not replaced:
+        return [Action(workers[0], "resume", "a run that drained it did not go on", "consumes nothing", "consumes"), *ordered]
+    if replaced and alive and not drained:
+        begin = [index for index, action in enumerate(ordered) if action in replaced or (not back and kinds[action.service] == "http")]
+        drain = Action(replaced[0].service, "drain", "tasks in work end before it is replaced", "consumes", "consumes nothing")
+        ordered.insert(begin[0], drain)
+    return ordered
 
 
 def _compare(service: WantedService, mine: Sequence[Running]) -> Action | None:
@@ -104,19 +144,12 @@ def _compare(service: WantedService, mine: Sequence[Running]) -> Action | None:
     return None
 
 
-def _reload(
-    proxy: WantedService,
-    mine: Sequence[Running],
-    wanted: Sequence[WantedService],
-    running: Sequence[Running],
-    actions: Sequence[Action],
-) -> Action | None:
+def _reload(proxy: WantedService, mine: Sequence[Running], wanted: Sequence[WantedService], running: Sequence[Running]) -> Action | None:
+    """Return the reload that a proxy needs though nothing behind it moves now: an earlier run was cut, or a file changed."""
     upstreams = {service.name for service in wanted if service.kind in UPSTREAM_KINDS}
-    moved = [action.service for action in actions if action.service in upstreams]
     loaded = min(container.loaded for container in mine)
     # ps(1) counts whole seconds: an upstream that started in the same second as the proxy counts as older.
-    newer = {item.service for item in running if item.service in upstreams and item.started > loaded + timedelta(seconds=1)}
-    names = sorted({*moved, *newer})
+    names = sorted({item.service for item in running if item.service in upstreams and item.started > loaded + timedelta(seconds=1)})
     if names:
         reason = f"it resolved {', '.join(names)} before that was replaced"
         return Action(proxy.name, "reload", reason, "old addresses", "present addresses")

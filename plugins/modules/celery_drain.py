@@ -16,6 +16,7 @@ description:
     meanwhile wait in their queues. Stopping a worker then loses nothing - a plain stop kills what runs on after ten seconds.
   - When O(wait) is over and tasks are still being worked on, the workers consume again as before, and the task fails with a list of
     what is left, so that nothing has changed.
+  - Where no worker answers at all, there is nobody to be drained; the task warns, and changes nothing.
   - V(resumed) lets the workers consume their queues again. A worker that was replaced does so by itself.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
@@ -49,6 +50,12 @@ options:
     description: Seconds to wait at most for tasks to end.
     type: int
     default: 300
+  marker:
+    description:
+      - File that is there while the workers are drained, so that a later run knows it when this one is cut.
+        M(residency.scheduler.stack_plan) looks at it. Nothing is kept without.
+    type: path
+    version_added: 0.4.0
   timeout:
     description: Seconds to wait at most for the workers' answers.
     type: int
@@ -86,6 +93,7 @@ seconds:
   sample: 4.6
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,6 +102,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils import celery
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
+from ansible_collections.residency.scheduler.plugins.module_utils.files import write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
 
@@ -102,23 +111,35 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     project = Project.from_parameters(parameters["project"])
     services = parameters["services"]
     workers = [item for item in read_containers(project.name, runner) if item.service in services and item.state == "running"]
+    marker = parameters["marker"]
     if not workers:
         # Nobody consumes, and nobody can be told to.
+        _mark(marker if not check_mode else None, False)
         return {"changed": False, "queues": {}, "left": [], "seconds": 0.0}
     wanted = [] if parameters["state"] == "drained" else list(parameters["queues"]) or queues_of(workers[0].command)
     secrets, timeout = project.secrets(), float(parameters["timeout"])
     before = celery.ask(workers, parameters["app"], "consumed", runner, secrets, timeout=timeout)["before"]
     changed = any(sorted(names) != sorted(wanted) for names in before.values())
     result = {"changed": changed, "queues": before, "left": [], "seconds": 0.0, "diff": _diff(before, wanted)}
+    if not before:
+        # Waiting for them would keep a release from being replaced because it is sick.
+        told = f"None of {len(workers)} Celery workers answered, so nothing could be drained; tasks that they work on may be cut."
+        return {**result, "changed": False, "warnings": [told]}
     # Workers that consume nothing may still be working: draining always waits.
-    if check_mode or (parameters["state"] == "resumed" and not changed):
+    if check_mode:
+        return result
+    if parameters["state"] == "resumed" and not changed:
+        _mark(marker, False)
         return result
     if parameters["state"] == "resumed":
         celery.ask(workers, parameters["app"], "resume", runner, secrets, timeout=timeout, queues=wanted)
+        _mark(marker, False)
         return result
+    _mark(marker, True)
     answer = celery.ask(workers, parameters["app"], "drain", runner, secrets, timeout=timeout, wait=float(parameters["wait"]))
     result |= {"left": answer["left"], "seconds": answer["seconds"]}
     if answer["left"]:
+        _mark(marker, False)
         tasks = ", ".join(f"{task['task']} ({task['state']} on {task['node']})" for task in answer["left"])
         raise Problem(
             "Draining the Celery workers failed",
@@ -127,6 +148,13 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
             **{**result, "changed": False},
         )
     return result
+
+
+def _mark(marker: str | None, drained: bool) -> None:
+    if marker and drained:
+        write_text(marker, "", 0o640)
+    elif marker and os.path.exists(marker):
+        os.unlink(marker)
 
 
 def queues_of(command: Sequence[str]) -> list[str]:
@@ -158,6 +186,7 @@ def main() -> None:
             **celery.APP_SPEC,
             "queues": {"type": "list", "elements": "str", "default": []},
             "wait": {"type": "int", "default": 300},
+            "marker": {"type": "path"},
             "timeout": {"type": "int", "default": 5},
         },
         supports_check_mode=True,

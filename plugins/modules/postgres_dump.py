@@ -208,19 +208,16 @@ def _result(name: str, folder: str, removed: list[backups.Backup], present: list
 
 def _context(parameters: Mapping[str, Any], project: Project, runner: Runner) -> dict[str, Any]:
     """Return what the manifest says of the release that runs."""
-    record = ledger.newest(ledger.read_records(parameters["state_dir"]), "good") if parameters["state_dir"] else None
+    record = ledger.last_good(ledger.read_records(parameters["state_dir"])) if parameters["state_dir"] else None
     release = {key: record[key] for key in ("id", "version", "commit")} if record else {}
     images = {container.service: container.image_id for container in read_containers(project.name, runner)}
     return {"project": project.name, "release": release, "images": images}
 
 
 def _needed(parameters: Mapping[str, Any]) -> list[str]:
-    """Return the backups that the records since the last good release name: a rollback may restore them."""
-    if not parameters["state_dir"]:
-        return []
-    records = ledger.read_records(parameters["state_dir"])
-    good = [index for index, record in enumerate(records) if record["verdict"] == "good"]
-    return [str(record["backup"]) for record in records[good[-1] if good else 0:] if record.get("backup")]
+    """Return the backups of the releases that can be gone back from: a rollback may restore them."""
+    records = ledger.read_records(parameters["state_dir"]) if parameters["state_dir"] else []
+    return [str(record["backup"]) for record in records if record.get("backup") and not record["pruned"]]
 
 
 def _write_metrics(parameters: Mapping[str, Any], project: Project, manifest: Mapping[str, Any], seconds: float) -> None:

@@ -12,49 +12,64 @@ module: release
 short_description: Record a release and its verdict in the server's ledger
 version_added: 0.1.0
 description:
-  - Writes a record of what is deployed - version, commit, image ids, database revision, digest of the environment - and how it
-    went. A record is one JSON file below O(state_dir); "previous" is always the last good record, never a directory's age.
+  - Writes a record of what is deployed - version, commit, image ids, digest of the environment, and copies of the files it was
+    started with - and what became of it. A record is a folder below O(state_dir), written once; the verdicts stand in a history
+    that only grows, each with what became known with it. "Previous" is always the last good release, never a directory's age.
   - The same release with the same verdict is recorded once.
+  - A release that becomes good closes what other runs left open; a candidate whose run was cut is called failed.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
 attributes:
   check_mode:
     support: full
-    description: Tells whether a record would be written.
+    description: Tells whether a verdict would be written.
   diff_mode:
     support: full
-    description: Shows the record.
+    description: Shows the release with its verdict before and after.
   idempotent:
     support: full
-    description: Compared by version, commit, images and environment digest.
+    description: Compared by version, commit, images and environment digest, or by O(id).
 options:
   state_dir:
     description: Folder for the server's state.
     type: path
     required: true
   verdict:
-    description: V(candidate) before anything that runs is touched, V(good) once verification has passed, V(failed) otherwise.
+    description:
+      - V(candidate) before anything that runs is touched, V(good) once verification has passed, V(failed) where nothing better can be
+        said, V(rolled_back) after the way back to another release.
     type: str
     choices: [candidate, good, failed, rolled_back]
     required: true
+  id:
+    description: The record that the verdict is about, where it exists already. Give this, or what the release is made of.
+    type: str
+    version_added: 0.4.0
   version:
     description: Version of the release.
     type: str
-    required: true
   commit:
     description: Full git commit.
     type: str
-    required: true
   images:
     description: Image reference and id by service, as M(residency.scheduler.compose_release) returns them.
     type: dict
-    required: true
   environment_digest:
     description: SHA-256 of the environment file.
     type: str
-    required: true
+  files:
+    description: Files to keep a copy of with a new record (0600), their paths by name. M(residency.scheduler.release_files) puts them back.
+    type: dict
+    default: {}
+    version_added: 0.4.0
+  stages:
+    description: The stages of the run, as M(residency.scheduler.stage) notes them; each one's seconds are kept with the verdict.
+    type: list
+    elements: dict
+    default: []
+    version_added: 0.4.0
   facts:
-    description: More to keep in the record, such as the database's revision before and after.
+    description: More to keep with the verdict, such as the database's revision before and after.
     type: dict
     default: {}
 """
@@ -68,22 +83,21 @@ EXAMPLES = r"""
     commit: 3f786850e387550fdab836ed7e6dc881de23001b
     images: "{{ images.images }}"
     environment_digest: "{{ environment_file.digest }}"
+    files: {.env: /opt/residency-scheduler/.env}
+  register: recorded
 
 - name: Record that it is good
   residency.scheduler.release:
     state_dir: /var/lib/residency-scheduler
     verdict: good
-    version: v1.0.0
-    commit: 3f786850e387550fdab836ed7e6dc881de23001b
-    images: "{{ images.images }}"
-    environment_digest: "{{ environment_file.digest }}"
+    id: "{{ recorded.record.id }}"
     facts:
       revision: [20251222_shift_index]
 """
 
 RETURN = r"""
 record:
-  description: The record, as it is in the ledger now.
+  description: The record, with what the history says of it now.
   returned: always
   type: dict
   sample: {id: 20251222T020000Z-v1.0.0, version: v1.0.0, verdict: good}
@@ -97,30 +111,40 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils import ledger
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
 from ansible_collections.residency.scheduler.plugins.module_utils.release_file import slug
+from ansible_collections.residency.scheduler.plugins.module_utils.stages import close
+
+ARGUMENT_SPEC: dict[str, Any] = {
+    "state_dir": {"type": "path", "required": True},
+    "verdict": {"type": "str", "choices": list(ledger.VERDICTS), "required": True},
+    "id": {"type": "str"},
+    "version": {"type": "str"},
+    "commit": {"type": "str"},
+    "images": {"type": "dict"},
+    "environment_digest": {"type": "str"},
+    "files": {"type": "dict", "default": {}},
+    "stages": {"type": "list", "elements": "dict", "default": []},
+    "facts": {"type": "dict", "default": {}},
+}
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool, now: datetime) -> dict[str, Any]:
-    """Write the record where the ledger does not say it already."""
-    state_dir = str(parameters["state_dir"])
-    wanted = {
-        "version": parameters["version"],
-        "commit": parameters["commit"],
-        "images": {name: dict(image) for name, image in parameters["images"].items()},
-        "environment_digest": parameters["environment_digest"],
-        "started": now.isoformat(timespec="seconds"),
-        **parameters["facts"],
-    }
-    if parameters["verdict"] != "candidate":
-        wanted["finished"] = now.isoformat(timespec="seconds")
+    """Write what the ledger does not say already."""
+    state_dir, verdict = str(parameters["state_dir"]), str(parameters["verdict"])
     records = ledger.read_records(state_dir)
-    before = ledger.newest(records) or {}
-    record = ledger.decide(records, wanted, parameters["verdict"], f"{now:%Y%m%dT%H%M%SZ}-{slug(parameters['version'])}")
-    if record is not None and not check_mode:
-        ledger.write_record(state_dir, record)
+    seconds = {stage["name"]: stage["seconds"] for stage in close(parameters["stages"], now)}
+    facts = {**parameters["facts"], **({"seconds": seconds} if seconds else {})}
+    if parameters["id"]:
+        decision = ledger.say(records, parameters["id"], verdict, facts)
+    else:
+        wanted = {key: parameters[key] for key in ledger.MATERIAL}
+        decision = ledger.decide(records, wanted, verdict, f"{now:%Y%m%dT%H%M%SZ}-{slug(parameters['version'])}", facts)
+    if decision.changed and not check_mode:
+        ledger.write(state_dir, decision, parameters["files"], now.isoformat(timespec="seconds"))
+    before = next((item for item in records if item["id"] == decision.about["id"]), {})
     return {
-        "changed": record is not None,
-        "record": record or before,
-        "diff": {"before": _brief(before) if record else "", "after": _brief(record) if record else ""},
+        "changed": decision.changed,
+        "record": dict(decision.about),
+        "diff": {"before": _brief(before) if decision.changed else "", "after": _brief(decision.about) if decision.changed else ""},
     }
 
 
@@ -131,15 +155,10 @@ def _brief(record: Mapping[str, Any]) -> str:
 def main() -> None:
     """Wire parameters, adapters and result together."""
     module = AnsibleModule(
-        argument_spec={
-            "state_dir": {"type": "path", "required": True},
-            "verdict": {"type": "str", "choices": list(ledger.VERDICTS), "required": True},
-            "version": {"type": "str", "required": True},
-            "commit": {"type": "str", "required": True},
-            "images": {"type": "dict", "required": True},
-            "environment_digest": {"type": "str", "required": True},
-            "facts": {"type": "dict", "default": {}},
-        },
+        argument_spec=ARGUMENT_SPEC,
+        required_one_of=[["id", "version"]],
+        mutually_exclusive=[["id", "version"]],
+        required_together=[list(ledger.MATERIAL)],
         supports_check_mode=True,
     )
     finish(module, lambda: run(module.params, module.check_mode, datetime.now(UTC)))

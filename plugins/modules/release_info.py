@@ -37,13 +37,15 @@ EXAMPLES = r"""
 
 RETURN = r"""
 releases:
-  description: All records, oldest first.
+  description:
+    - All records, oldest first, each with its last verdict and what was noted with it.
+    - C(proven) tells whether it ever was good, C(pruned) whether its images are gone.
   returned: always
   type: list
   elements: dict
   sample: [{id: 20251222T020000Z-v1.0.0, version: v1.0.0, verdict: good}]
 last_good:
-  description: The newest record with the verdict good; empty if there is none.
+  description: The release that was called good last; empty if there is none.
   returned: always
   type: dict
   sample: {id: 20251222T020000Z-v1.0.0, version: v1.0.0, verdict: good}
@@ -57,7 +59,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.problem import
 def run(state_dir: str) -> dict[str, object]:
     """Read the ledger and return it with its last good record."""
     records = ledger.read_records(state_dir)
-    return {"changed": False, "releases": records, "last_good": ledger.newest(records, "good") or {}}
+    return {"changed": False, "releases": records, "last_good": dict(ledger.last_good(records) or {})}
 
 
 def main() -> None:

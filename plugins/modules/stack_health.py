@@ -52,6 +52,12 @@ options:
     description: Seconds for which everything has to stay healthy before it counts.
     type: int
     default: 0
+  fresh:
+    description: Services whose containers were made a moment ago; every restart of theirs counts, also one before the task began.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.4.0
   probe_timeout:
     description: Seconds that one probe may take.
     type: int
@@ -158,6 +164,7 @@ def run(parameters: dict[str, Any], runner: Runner, clock: Clock) -> dict[str, A
         celery_app=parameters["celery_app"],
         timeout=parameters["probe_timeout"],
     )
+    fresh = {item.name: 0 for item in read_containers(project.name, runner) if item.service in parameters["fresh"]}
     watched = watch(
         wanted,
         lambda: read_containers(project.name, runner),
@@ -166,7 +173,7 @@ def run(parameters: dict[str, Any], runner: Runner, clock: Clock) -> dict[str, A
         wait=parameters["wait"],
         hold=parameters["hold"],
         report_after=parameters["report_after"],
-        restarts_before=parameters["restarts_before"],
+        restarts_before={**fresh, **parameters["restarts_before"]},
     )
     verdicts = watched.verdicts
     checks = [check for verdict in verdicts for check in verdict.checks]
@@ -207,6 +214,7 @@ def main() -> None:
             "celery_app": {"type": "str", "default": "app.core.celery_app"},
             "wait": {"type": "int", "default": 0},
             "hold": {"type": "int", "default": 0},
+            "fresh": {"type": "list", "elements": "str", "default": []},
             "probe_timeout": {"type": "int", "default": 5},
             "report_after": {"type": "int", "default": 0},
             "restarts_before": {"type": "dict", "default": {}},

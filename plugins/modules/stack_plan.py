@@ -25,6 +25,18 @@ requirements:
 extends_documentation_fragment:
   - residency.scheduler.compose
   - residency.scheduler.compose.stack
+options:
+  back:
+    description:
+      - Whether the way leads to an earlier release. Then beat is replaced before the workers, so that nobody sends an old worker tasks
+        that it does not know and would discard.
+    type: bool
+    default: false
+    version_added: 0.4.0
+  drain_marker:
+    description: File that M(residency.scheduler.celery_drain) keeps while the workers are drained.
+    type: path
+    version_added: 0.4.0
 attributes:
   check_mode:
     support: full
@@ -51,7 +63,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 actions:
-  description: What has to be done, in start order; empty when the running stack is the wanted one.
+  description:
+    - What has to be done, in that order; empty when the running stack is the wanted one. Besides services to C(create), C(replace),
+      C(start), C(scale), C(remove) or C(reload) there is C(drain) before workers are replaced, and C(resume) after a run that was cut.
   returned: always
   type: list
   elements: dict
@@ -80,7 +94,8 @@ def run(parameters: dict[str, Any], runner: Runner) -> dict[str, Any]:
     services = parse_services(parameters["services"])
     wanted = _wanted(project, services, runner)
     running = _running(project, services, runner)
-    actions = decide(wanted, running)
+    marker = parameters["drain_marker"]
+    actions = decide(wanted, running, back=parameters["back"], drained=bool(marker) and os.path.exists(marker))
     return {
         "changed": False,
         "actions": [action.to_dict() for action in actions],
@@ -139,7 +154,12 @@ def _running(project: Project, services: list[StackService], runner: Runner) -> 
 def main() -> None:
     """Wire parameters, adapters and result together."""
     module = AnsibleModule(
-        argument_spec={"project": PROJECT_SPEC, "services": SERVICES_SPEC},
+        argument_spec={
+            "project": PROJECT_SPEC,
+            "services": SERVICES_SPEC,
+            "back": {"type": "bool", "default": False},
+            "drain_marker": {"type": "path"},
+        },
         supports_check_mode=True,
     )
     finish(module, lambda: run(module.params, SubprocessRunner()))

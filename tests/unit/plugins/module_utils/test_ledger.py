@@ -51,50 +51,122 @@ WANTED = {"version": "v1", "commit": "c1", "images": {"backend": "i1"}, "environ
 
 
 def record(verdict: str, identifier: str = "1", **changes: Any) -> dict[str, Any]:
-    return {**WANTED, "id": identifier, "verdict": verdict, "started": "then", **changes}
+    told = {"verdict": verdict, "order": int(identifier), "proven": verdict == "good", "pruned": False}
+    return {**WANTED, "id": identifier, **told, **changes}
+
+
+GOOD, OTHER = record("good"), record("good", version="v0")
 
 
 @pytest.mark.parametrize(
-    ("records", "verdict", "expected"),
+    ("records", "verdict", "new", "verdicts"),
     [
-        pytest.param([], "candidate", ("new", "candidate"), id="the first"),
-        pytest.param([record("candidate")], "candidate", None, id="said already"),
-        pytest.param([record("candidate")], "good", ("1", "good"), id="proven"),
-        pytest.param([record("candidate")], "failed", ("1", "failed"), id="failed"),
-        pytest.param([record("good")], "candidate", None, id="a second run"),
-        pytest.param([record("good")], "good", None, id="a second run, proven"),
-        pytest.param([record("failed")], "candidate", ("new", "candidate"), id="again after a failure"),
-        pytest.param([record("rolled_back")], "candidate", ("new", "candidate"), id="again after going back"),
-        pytest.param([record("good", version="v0")], "candidate", ("new", "candidate"), id="another version"),
-        pytest.param([record("good", images={"backend": "i2"})], "candidate", ("new", "candidate"), id="another image"),
-        pytest.param([record("good"), record("good", "2", version="v2")], "candidate", ("new", "candidate"), id="back to an older one"),
+        pytest.param([], "candidate", True, ["new candidate"], id="the first"),
+        pytest.param([record("candidate")], "candidate", False, [], id="said already"),
+        pytest.param([record("candidate")], "good", False, ["1 good"], id="proven"),
+        pytest.param([record("candidate")], "failed", False, ["1 failed"], id="failed"),
+        pytest.param([GOOD], "candidate", False, [], id="a second run"),
+        pytest.param([GOOD], "good", False, [], id="a second run, proven"),
+        pytest.param([record("failed")], "candidate", True, ["new candidate"], id="again after a failure"),
+        pytest.param([record("rolled_back")], "candidate", True, ["new candidate"], id="again after going back"),
+        pytest.param([OTHER], "candidate", True, ["new candidate"], id="another version"),
+        pytest.param([record("good", images={"backend": "i2"})], "candidate", True, ["new candidate"], id="another image"),
+        pytest.param([GOOD, record("good", "2", version="v2")], "candidate", True, ["new candidate"], id="back to an older one"),
+        pytest.param([OTHER, record("candidate", "2")], "good", False, ["2 good"], id="the next run finishes it"),
+        pytest.param([GOOD, record("candidate", "2", version="v2")], "good", False, ["2 failed"], id="another one was cut meanwhile"),
+        pytest.param(
+            [record("candidate", version="v2")], "good", True, ["new good", "1 failed"], id="the first one, after one that was cut"
+        ),
     ],
 )
-def test_ledger_decides(records: list[dict[str, Any]], verdict: str, expected: tuple[str, str] | None) -> None:
-    decided = ledger.decide(records, WANTED, verdict, "new")
-    assert (decided and (decided["id"], decided["verdict"])) == expected
-    assert decided is None or all(decided[key] == value for key, value in WANTED.items())
+def test_ledger_decides(records: list[dict[str, Any]], verdict: str, new: bool, verdicts: list[str]) -> None:
+    decided = ledger.decide(records, WANTED, verdict, "new", {"revision": ["a"]})
+    assert (decided.record is not None) is new
+    assert [f"{event['id']} {event['verdict']}" for event in decided.verdicts] == verdicts
+    assert decided.changed is bool(new or verdicts)
+    assert all(decided.about[key] == value for key, value in WANTED.items())
+
+
+def test_a_rollback_is_said_in_one_write() -> None:
+    records = [GOOD, record("good", "2", version="v2")]
+    back = ledger.say(records, "1", "good", {"instead_of": "2", "why": "slow"})
+    assert [(event["id"], event["verdict"], event["why"]) for event in back.verdicts] == [
+        ("1", "good", "slow"),
+        ("2", "rolled_back", "slow"),
+    ]
+    assert ledger.say([record("good", instead_of="2", why="slow")], "1", "good", {"instead_of": "2", "why": "slow"}).changed is False
+    assert ledger.say([GOOD], "1", "failed", {}).changed
+    with pytest.raises(Problem, match="Recording the release failed"):
+        ledger.say(records, "3", "good", {})
+
+
+def test_which_release_serves() -> None:
+    records = [record("good", "1", order=5), record("rolled_back", "2"), record("good", "3", order=4), record("candidate", "4", order=9)]
+    serving = ledger.last_good(records)
+    assert serving is not None
+    assert serving["id"] == "1"
+    before = ledger.last_good(records, serving)
+    assert before is not None
+    assert before["id"] == "3"
+    assert ledger.last_good(records, before) is None
+
+
+def write(folder: Path, identifier: str, verdict: str, files: dict[str, str] | None = None) -> None:
+    wanted = {**WANTED, "version": f"v{identifier}"}
+    ledger.write(str(folder), ledger.decide(ledger.read_records(str(folder)), wanted, verdict, identifier, {}), files or {}, "then")
 
 
 def test_ledger_round_trip(tmp_path: Path) -> None:
     assert ledger.read_records(str(tmp_path)) == []
-    for number, verdict in (("2", "candidate"), ("1", "good")):
-        ledger.write_record(str(tmp_path), record(verdict, number))
+    (tmp_path / "env").write_text("PASSWORD='x'", encoding="utf-8")
+    write(tmp_path, "1", "candidate", {".env": str(tmp_path / "env")})
+    write(tmp_path, "1", "good")
+    write(tmp_path, "2", "candidate")
     records = ledger.read_records(str(tmp_path))
-    assert [entry["id"] for entry in records] == ["1", "2"]
-    assert ledger.newest(records)["id"] == "2"
-    assert ledger.newest(records, "good")["id"] == "1"
-    assert ledger.newest(records, "failed") is None
-    assert (tmp_path / "releases" / "1.json").stat().st_mode & 0o777 == 0o640
+    assert [(item["id"], item["verdict"], item["proven"]) for item in records] == [("1", "good", True), ("2", "candidate", False)]
+    copies = tmp_path / "releases" / "1"
+    assert (copies / ".env").read_text(encoding="utf-8") == "PASSWORD='x'"
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (copies / ".env", copies / "record.json", copies.parent / "history.jsonl")}
+    assert modes == {".env": 0o600, "record.json": 0o640, "history.jsonl": 0o640}
+    ledger.append(str(tmp_path), [{"id": "1", "verdict": "pruned"}])
+    assert [(item["verdict"], item["pruned"]) for item in ledger.read_records(str(tmp_path))] == [("good", True), ("candidate", False)]
+
+
+@pytest.mark.parametrize("torn", ['{"id": "2", "verd', "\u00e9"])
+def test_a_line_that_was_cut_was_never_said(torn: str, tmp_path: Path) -> None:
+    write(tmp_path, "1", "candidate")
+    history = tmp_path / "releases" / "history.jsonl"
+    before = history.read_text(encoding="utf-8")
+    history.write_text(before + torn, encoding="utf-8")
+    assert [item["verdict"] for item in ledger.read_records(str(tmp_path))] == ["candidate"]
+    write(tmp_path, "1", "good")
+    assert [item["verdict"] for item in ledger.read_records(str(tmp_path))] == ["good"]
+    assert torn not in history.read_text(encoding="utf-8")
+
+
+def test_a_record_that_was_cut_is_none(tmp_path: Path) -> None:
+    (tmp_path / "releases" / ".partial_1").mkdir(parents=True)
+    assert ledger.read_records(str(tmp_path)) == []
+    write(tmp_path, "2", "candidate")
+    assert sorted(os.listdir(tmp_path / "releases")) == ["2", "history.jsonl"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"id": "1"}', "null"])
 def test_a_file_that_is_no_record_is_named(text: str, tmp_path: Path) -> None:
-    (tmp_path / "releases").mkdir()
-    (tmp_path / "releases" / "1.json").write_text(text, encoding="utf-8")
+    (tmp_path / "releases" / "1").mkdir(parents=True)
+    (tmp_path / "releases" / "1" / "record.json").write_text(text, encoding="utf-8")
     with pytest.raises(Problem, match="Reading the ledger failed") as caught:
         ledger.read_records(str(tmp_path))
-    assert "1.json" in caught.value.why
+    assert "1/record.json" in caught.value.why
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "{}", '{"id": "1"}'])
+def test_a_line_that_is_no_verdict_is_named(line: str, tmp_path: Path) -> None:
+    write(tmp_path, "1", "good")
+    with (tmp_path / "releases" / "history.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write(f"{line}\n")
+    with pytest.raises(Problem, match=r"line 2 of .*history\.jsonl is no verdict"):
+        ledger.read_records(str(tmp_path))
 
 
 def test_write_text_replaces_and_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -63,9 +63,7 @@ def test_a_new_certificate_is_read(files_changed: datetime | None, actions: list
             ["backend replace: image aaaaaaaaaaaa runs, bbbbbbbbbbbb is wanted"],
             id="one of two has the old image",
         ),
-        pytest.param(
-            [BACKEND], [replace(IS_BACKEND, config_hash="x")], ["backend replace: its configuration changed"], id="configuration"
-        ),
+        pytest.param([BACKEND], [replace(IS_BACKEND, config_hash="x")], ["backend replace: its configuration changed"], id="configuration"),
         pytest.param([BACKEND], [replace(IS_BACKEND, state="exited")], ["backend start: 1 of its containers exited"], id="stopped"),
         pytest.param([replace(BACKEND, replicas=2)], [IS_BACKEND], ["backend scale: 1 run, 2 are wanted"], id="too few"),
         pytest.param([BACKEND], [IS_BACKEND, IS_BACKEND], ["backend scale: 2 run, 1 are wanted"], id="too many"),
@@ -97,9 +95,7 @@ def test_a_new_certificate_is_read(files_changed: datetime | None, actions: list
             [],
             id="the proxy was reloaded since",
         ),
-        pytest.param(
-            [BACKEND, NGINX], [replace(IS_BACKEND, started=NOON + timedelta(seconds=1)), IS_NGINX], [], id="the same second"
-        ),
+        pytest.param([BACKEND, NGINX], [replace(IS_BACKEND, started=NOON + timedelta(seconds=1)), IS_NGINX], [], id="the same second"),
         pytest.param([DB, NGINX], [replace(IS_DB, started=LATER), IS_NGINX], [], id="a database is no upstream"),
         pytest.param(
             [BACKEND, NGINX],
@@ -149,3 +145,51 @@ def test_running_from_container(age: float | None, loaded: datetime) -> None:
     )
     running = Running.from_container(container, oldest_worker_age=age, now=lambda: LATER)
     assert running == Running("nginx", "running", NEW, "hash", NOON, loaded)
+
+
+WORKER = WantedService("worker", "celery_worker", 2, "app:v1", NEW, "hash")
+BEAT = WantedService("beat", "celery_beat", 1, "app:v1", NEW, "hash")
+FRONTEND = WantedService("frontend", "http", 1, "web:v1", NEW, "hash")
+STACK = [DB, BACKEND, WORKER, BEAT, FRONTEND, NGINX]
+OF_NOW = [IS_DB, IS_NGINX, IS_BACKEND, *[replace(IS_BACKEND, service=name) for name in ("worker", "worker", "beat", "frontend")]]
+OF_BEFORE = [item if item.service in ("db", "nginx") else replace(item, image_id=OLD) for item in OF_NOW]
+
+
+@pytest.mark.parametrize(
+    ("running", "back", "drained", "actions"),
+    [
+        pytest.param(
+            OF_BEFORE,
+            False,
+            False,
+            "worker drain, backend replace, nginx reload, worker replace, beat replace, frontend replace, nginx reload",
+            id="forward: an old worker gets no new tasks",
+        ),
+        pytest.param(
+            OF_BEFORE,
+            True,
+            False,
+            "backend replace, nginx reload, beat replace, worker drain, worker replace, frontend replace, nginx reload",
+            id="back: new tasks are finished by the new workers",
+        ),
+        pytest.param(
+            OF_BEFORE,
+            False,
+            True,
+            "backend replace, nginx reload, worker replace, beat replace, frontend replace, nginx reload",
+            id="drained already, since the migration",
+        ),
+        pytest.param(OF_NOW, False, True, "worker resume", id="a run was cut after it drained the workers"),
+        pytest.param(
+            OF_NOW[:2],
+            False,
+            True,
+            "backend create, nginx reload, worker create, beat create, frontend create, nginx reload",
+            id="no worker is there to be resumed",
+        ),
+        pytest.param(OF_NOW, True, False, "", id="nothing"),
+    ],
+)
+def test_the_order_loses_no_task(running: list[Running], back: bool, drained: bool, actions: str) -> None:
+    decided = decide(STACK, running, back=back, drained=drained)
+    assert ", ".join(f"{action.service} {action.action}" for action in decided) == actions

@@ -27,6 +27,7 @@ def drain(folder: Path, runner: Any, recorded: Any, *answers: tuple[str, str], c
     fake = runner(("docker ps", "one two"), ("docker container inspect", recorded("docker-26.1-inspect-small-stack.json")), *answers)
     project = {"name": "small", "directory": str(folder), "files": ["docker-compose.yml"], "env_file": ".env"}
     parameters = {"project": project, "services": ["worker"], "app": "app", "queues": [], "wait": 5, "timeout": 2, "state": "drained"}
+    parameters["marker"] = str(folder / "drained")
     result = celery_drain.run({**parameters, **options}, check_mode, fake)
     assert fake.finished()
     return result
@@ -36,6 +37,7 @@ def test_drained(tmp_path: Path, runner, recorded) -> None:
     result = drain(tmp_path, runner, recorded, said(before=BOTH), said(before=BOTH, left=[], seconds=4.6))
     assert (result["changed"], result["queues"], result["seconds"]) == (True, BOTH, 4.6)
     assert result["diff"]["after"] == "celery@a: nothing\ncelery@b: nothing\n"
+    assert (tmp_path / "drained").exists()
 
 
 def test_a_check_tells_them_nothing(tmp_path: Path, runner, recorded) -> None:
@@ -52,16 +54,28 @@ def test_what_is_left_is_named_and_nothing_has_changed(tmp_path: Path, runner, r
         drain(tmp_path, runner, recorded, said(before=BOTH), said(before=BOTH, left=[LEFT], seconds=5.0))
     assert "after 5 s 1 tasks are left: app.tasks.solve (running on celery@a)" in caught.value.message()
     assert caught.value.details["changed"] is False
+    assert not (tmp_path / "drained").exists()
 
 
 @pytest.mark.parametrize(("before", "answers", "changed"), [(NOTHING, 1, True), (BOTH, 0, False)])
 def test_resumed(before: dict[str, Any], answers: int, changed: bool, tmp_path: Path, runner, recorded) -> None:
     options = {"state": "resumed", "queues": ["notifications", "default"]}
+    (tmp_path / "drained").touch()
     assert drain(tmp_path, runner, recorded, said(before=before), *[said(before=before)] * answers, **options)["changed"] is changed
+    assert not (tmp_path / "drained").exists()
+
+
+def test_workers_that_do_not_answer_are_told_of(tmp_path: Path, runner, recorded) -> None:
+    result = drain(tmp_path, runner, recorded, said(before={}))
+    assert not result["changed"]
+    assert result["warnings"][0].startswith("None of 2 Celery workers answered")
+    assert not (tmp_path / "drained").exists()
 
 
 def test_no_worker_runs(tmp_path: Path, runner, recorded) -> None:
+    (tmp_path / "drained").touch()
     assert not drain(tmp_path, runner, recorded, services=["absent"])["changed"]
+    assert not (tmp_path / "drained").exists()
 
 
 @pytest.mark.parametrize(

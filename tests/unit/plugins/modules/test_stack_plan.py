@@ -44,6 +44,8 @@ def plan(runner: Any, small: str, *, redis_image: str = REDIS, hashes: dict[str,
         {
             "project": {"name": "small", "directory": "/none", "files": ["docker-compose.yml"], "env_file": ".env"},
             "services": [{"name": "redis", "kind": "redis"}, {"name": "nginx", "kind": "proxy"}],
+            "back": False,
+            "drain_marker": None,
         },
         fake,
     )
@@ -88,5 +90,6 @@ def test_a_service_that_nobody_listed_starts_last(runner) -> None:
         ("docker ps", ""),
     )
     project = {"name": "small", "directory": "/none", "files": ["docker-compose.yml"], "env_file": ".env"}
-    result = stack_plan.run({"project": project, "services": [{"name": "redis", "kind": "redis"}]}, fake)
+    services_of_stack = [{"name": "redis", "kind": "redis"}]
+    result = stack_plan.run({"project": project, "services": services_of_stack, "back": False, "drain_marker": None}, fake)
     assert [action["service"] for action in result["actions"]] == ["redis", "aside"]

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from ansible_collections.residency.scheduler.plugins.plugin_utils import checklist, stages
+from ansible_collections.residency.scheduler.plugins.module_utils import stages
+from ansible_collections.residency.scheduler.plugins.plugin_utils import checklist
 
 PROVEN = checklist.Line("a.1", "A", "1. One", "Services run", ("containers", "http"), "")
 PERSONAL = checklist.Line("a.2", "A", "2. Two", "No errors in the console", ("console",), "the operator")

@@ -23,7 +23,7 @@ def begin(stages: Sequence[Mapping[str, Any]], name: str, run: str, now: datetim
 def close(stages: Sequence[Mapping[str, Any]], now: datetime) -> list[dict[str, Any]]:
     """Return the stages with their seconds; the last one lasts until *now*."""
     starts = [datetime.fromisoformat(stage["started"]) for stage in stages]
-    ends = [*starts[1:], now]
+    ends = [*starts[1:], now][: len(starts)]
     return [
         {"name": stage["name"], "started": stage["started"], "seconds": round((end - start).total_seconds(), 1)}
         for stage, start, end in zip(stages, starts, ends, strict=True)

@@ -1,0 +1,188 @@
+#!/usr/bin/python
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Puts the files of a recorded release back."""
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: release_files
+short_description: Put checkout, environment and compose file of a recorded release back
+version_added: 0.4.0
+description:
+  - The counterpart of the copies that M(residency.scheduler.release) keeps. The checkout goes to the release's commit, which the
+    repository on the server has already - nothing is fetched -, and C(.env) and the generated compose file are those of that time.
+  - Nothing that runs is touched.
+  - While the checkout is on its way, a marker file says so. A run that finds one finishes the checkout by force, as what lies in the
+    working tree is a cut run's work; without it, local changes are refused.
+author:
+  - Residency Scheduler operations team (@residency-scheduler)
+requirements:
+  - git
+attributes:
+  check_mode:
+    support: full
+    description: Tells which files would change.
+  diff_mode:
+    support: partial
+    details: Names the files, since the environment holds secrets.
+    description: Shows what differs.
+  idempotent:
+    support: full
+    description: Compared by commit and by content.
+options:
+  state_dir:
+    description: Folder for the server's state, with the ledger.
+    type: path
+    required: true
+  id:
+    description: Id of the record.
+    type: str
+    required: true
+  home:
+    description: Folder of the checkout.
+    type: path
+    required: true
+  release_file:
+    description: Where the release's generated compose file belongs.
+    type: path
+    required: true
+  marker:
+    description: File that is there while a checkout is on its way.
+    type: path
+    required: true
+"""
+
+EXAMPLES = r"""
+- name: Put the files of the last good release back
+  residency.scheduler.release_files:
+    state_dir: /var/lib/residency-scheduler
+    id: "{{ ledger.last_good.id }}"
+    home: /opt/residency-scheduler
+    release_file: /var/lib/residency-scheduler/compose/{{ ledger.last_good.commit[:12] }}.yml
+    marker: /var/lib/residency-scheduler/checkout
+
+- name: See which files differ from those of a release
+  residency.scheduler.release_files:
+    state_dir: /var/lib/residency-scheduler
+    id: 20251222T020000Z-v1.0.0
+    home: /opt/residency-scheduler
+    release_file: /var/lib/residency-scheduler/compose/3f786850e387.yml
+    marker: /var/lib/residency-scheduler/checkout
+  check_mode: true
+"""
+
+RETURN = r"""
+version:
+  description: Version of the release.
+  returned: always
+  type: str
+  sample: v1.0.0
+commit:
+  description: Commit of the release.
+  returned: always
+  type: str
+  sample: 3f786850e387550fdab836ed7e6dc881de23001b
+files:
+  description: What was put back (or would be).
+  returned: always
+  type: list
+  elements: str
+  sample: [/opt/residency-scheduler, /opt/residency-scheduler/.env]
+"""
+
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.residency.scheduler.plugins.module_utils import ledger
+from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner, require
+from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
+
+FAILED = "Putting the files of a release back failed"
+
+
+def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict[str, Any]:
+    """Compare, and put back what differs; nothing is written unless everything is there."""
+    record = _record(parameters)
+    copies = ledger.folder(parameters["state_dir"], record["id"])
+    targets = {".env": (os.path.join(parameters["home"], ".env"), 0o600), "compose.yml": (parameters["release_file"], 0o644)}
+    texts = {name: read_text(os.path.join(copies, name)) for name in targets}
+    gone = sorted(name for name, text in texts.items() if not text)
+    if gone:
+        remedy = f"Deploy the release anew: ansible-playbook playbooks/deploy.yml -e scheduler_version={record['version']}"
+        raise Problem(FAILED, f"{', '.join(gone)} of {record['version']} is not in {copies}", remedy)
+    behind = _behind(parameters["home"], record, os.path.exists(parameters["marker"]), runner)
+    changed = [path for name, (path, _mode) in targets.items() if read_text(path) != texts[name]]
+    if not check_mode:
+        if behind:
+            _checkout(parameters, record, runner)
+        for name, (path, mode) in targets.items():
+            if path in changed:
+                write_text(path, texts[name], mode)
+    files = ([parameters["home"]] if behind else []) + changed
+    return {
+        "changed": bool(files),
+        "version": record["version"],
+        "commit": record["commit"],
+        "files": files,
+        "diff": {"before": "", "after": "".join(f"{path}: of {record['version']}\n" for path in files)},
+    }
+
+
+def _record(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    for record in ledger.read_records(parameters["state_dir"]):
+        if record["id"] == parameters["id"]:
+            return record
+    raise Problem(FAILED, f"the ledger has no record {parameters['id']}", "List the records by release_info.")
+
+
+def _behind(home: str, record: Mapping[str, Any], cut: bool, runner: Runner) -> bool:
+    """Tell whether the checkout has to move; a commit that the repository lacks is a Problem."""
+    known = runner.run(["git", "-C", home, "cat-file", "-e", f"{record['commit']}^{{commit}}"])
+    if known.rc != 0:
+        remedy = f"Deploy the release anew: ansible-playbook playbooks/deploy.yml -e scheduler_version={record['version']}"
+        raise Problem(FAILED, f"the repository in {home} has no commit {record['commit'][:12]}", remedy)
+    return cut or runner.run(["git", "-C", home, "rev-parse", "HEAD"]).stdout.strip() != record["commit"]
+
+
+def _checkout(parameters: Mapping[str, Any], record: Mapping[str, Any], runner: Runner) -> None:
+    marker, home = parameters["marker"], parameters["home"]
+    cut = os.path.exists(marker)
+    if cut:
+        # Of the checkout that was cut.
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(os.path.join(home, ".git", "index.lock"))
+    write_text(marker, f"{record['commit']}\n", 0o640)
+    force = ["--force"] if cut else []
+    done = runner.run(["git", "-C", home, "-c", "advice.detachedHead=false", "checkout", "--quiet", *force, "--detach", record["commit"]])
+    if done.rc != 0 and not cut:
+        # Git refused before it wrote anything: what differs is a person's work.
+        os.unlink(marker)
+    require(done, f"Checking out {record['version']} failed", f"Look at `git -C {home} status`; local changes are never overwritten.")
+    os.unlink(marker)
+
+
+def main() -> None:
+    """Wire parameters, adapters and result together."""
+    module = AnsibleModule(
+        argument_spec={
+            "state_dir": {"type": "path", "required": True},
+            "id": {"type": "str", "required": True},
+            "home": {"type": "path", "required": True},
+            "release_file": {"type": "path", "required": True},
+            "marker": {"type": "path", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    finish(module, lambda: run(module.params, module.check_mode, SubprocessRunner()))
+
+
+if __name__ == "__main__":
+    main()
