@@ -1,4 +1,4 @@
 # For fingers that type make; ./dev does the work.
-.PHONY: demo test lint units sanity molecule docs benchmark
-demo test lint units sanity molecule docs benchmark:
+.PHONY: demo test lint units sanity molecule docs benchmark faults
+demo test lint units sanity molecule docs benchmark faults:
 	@./dev $@

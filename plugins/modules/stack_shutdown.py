@@ -259,7 +259,7 @@ def _judge(name: str, left: Shutdown, said: str, result: Mapping[str, Any], warn
     if left.stop:
         raise Problem(
             f"Shutting {name} down failed",
-            f"{', '.join(left.stop)} still runs" + (f" ({said})" if said else ", or was started again meanwhile"),
+            f"still running, or started again meanwhile: {', '.join(left.stop)}" + (f" ({said})" if said else ""),
             "End the deployment that may be running, then run this again. If it stays, restart Docker: systemctl restart docker.",
             **result,
         )

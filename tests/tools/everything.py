@@ -25,6 +25,7 @@ def all_steps() -> list[Step]:
         Step("report page", ["./dev", "browser"], ("engine",)),
         Step("database", ["./dev", "database"], ("bed images",)),
         Step("sick stacks", ["./dev", "sick"], ("bed images",)),
+        Step("faults", ["./dev", "faults"], ("bed images",)),
         *(scenarios.step(name, ("bed images",)) for name in scenarios.SCENARIOS),
     ]
 

@@ -1,0 +1,64 @@
+"""Runs playbooks against the server, and kills them where a test wants it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from deployed_server import ROOT, Server, ansible
+from oracle import Run
+
+#: The server that the tests make.
+NAME = "residency-faults"
+#: Seconds after which a run is too slow, whatever happened to it.
+DEADLINE = 600.0
+
+
+def play(
+    server: Server,
+    playbook: str,
+    *options: str,
+    kill_at: int = 0,
+    kill_after: float = 0.0,
+    fault: tuple[str, Callable[[], None]] | None = None,
+) -> Run:
+    """Run a playbook and return how it went.
+
+    :arg fault: what happens half a second after the first task whose name holds this text began.
+
+    :arg kill_at: number of the task before which ansible-playbook ends by SIGKILL; 0 for none.
+    :arg kill_after: seconds into that task instead of before it.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        journal = Path(folder) / "journal"
+        journal.touch()
+        environment = {
+            **os.environ,
+            "ANSIBLE_CALLBACK_PLUGINS": str(ROOT / "tests/faults/callback_plugins"),
+            "ANSIBLE_CALLBACKS_ENABLED": "kill_switch",
+            "RESIDENCY_JOURNAL": str(journal),
+            "RESIDENCY_KILL_AT": str(kill_at),
+            "RESIDENCY_KILL_AFTER": str(kill_after),
+        }
+        command = [*ansible("ansible-playbook"), "-i", str(server.inventory), f"playbooks/{playbook}", *options]
+        command += ["-e", json.dumps({"scheduler_reports_dir": str(server.reports)})]
+        started = time.monotonic()
+        with tempfile.TemporaryFile() as output:
+            # A file, not a pipe: what a killed run leaves behind must not be waited for.
+            running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, cwd=ROOT)
+            while running.poll() is None:
+                if fault and fault[0] in journal.read_text(encoding="utf-8"):
+                    time.sleep(0.5)
+                    fault[1]()
+                    fault = None
+                time.sleep(0.05)
+            seconds = time.monotonic() - started
+            output.seek(0)
+            text = output.read().decode("utf-8", "replace")
+        tasks = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    return Run(playbook, running.returncode, text, seconds, tasks)

@@ -1,0 +1,102 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""release_files, with a real git repository."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.residency.scheduler.plugins.module_utils import ledger
+from ansible_collections.residency.scheduler.plugins.module_utils.command import SubprocessRunner
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
+from ansible_collections.residency.scheduler.plugins.modules import release_files
+
+
+def git(home: Path, *words: str) -> str:
+    identity = ["-c", "user.name=Tests", "-c", "user.email=tests@example.com"]
+    return subprocess.run(["git", "-C", str(home), *identity, *words], check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture(name="server")
+def server_fixture(tmp_path: Path) -> Path:
+    """A server with two releases, of which the second is checked out."""
+    home = tmp_path / "home"
+    home.mkdir()
+    git(home, "init", "--quiet")
+    (home / ".gitignore").write_text(".env\n", encoding="utf-8")
+    for number in ("1", "2"):
+        (home / "code").write_text(number, encoding="utf-8")
+        git(home, "add", ".")
+        git(home, "commit", "--quiet", "-m", number)
+        (home / ".env").write_text(f"VALUE='{number}'\n", encoding="utf-8")
+        (tmp_path / "compose.yml").write_text(f"services: {{}} # {number}\n", encoding="utf-8")
+        wanted = {"version": f"v{number}", "commit": git(home, "rev-parse", "HEAD"), "images": {}, "environment_digest": number}
+        decision = ledger.decide(ledger.read_records(str(tmp_path)), wanted, "good", number, {})
+        ledger.write(str(tmp_path), decision, {".env": str(home / ".env"), "compose.yml": str(tmp_path / "compose.yml")}, "then")
+    return tmp_path
+
+
+def put_back(server: Path, identifier: str, check_mode: bool = False) -> dict[str, Any]:
+    parameters = {
+        "state_dir": str(server),
+        "id": identifier,
+        "home": str(server / "home"),
+        "release_file": str(server / "compose.yml"),
+        "marker": str(server / "marker"),
+    }
+    return release_files.run(parameters, check_mode, SubprocessRunner())
+
+
+def state(server: Path) -> tuple[str, str, str]:
+    home = server / "home"
+    return (home / "code").read_text(), (home / ".env").read_text().strip(), (server / "compose.yml").read_text().split()[-1]
+
+
+def test_there_and_back_again(server: Path) -> None:
+    assert put_back(server, "1", check_mode=True)["changed"]
+    assert state(server) == ("2", "VALUE='2'", "2")
+    result = put_back(server, "1")
+    assert (result["changed"], result["version"], len(result["files"])) == (True, "v1", 3)
+    assert state(server) == ("1", "VALUE='1'", "1")
+    assert (server / "home" / ".env").stat().st_mode & 0o777 == 0o600
+    assert put_back(server, "1")["changed"] is False
+    assert put_back(server, "2")["changed"]
+    assert state(server) == ("2", "VALUE='2'", "2")
+    assert not (server / "marker").exists()
+
+
+def test_a_persons_change_is_not_overwritten(server: Path) -> None:
+    (server / "home" / "code").write_text("mine", encoding="utf-8")
+    with pytest.raises(Problem, match="Checking out v1 failed"):
+        put_back(server, "1")
+    assert state(server) == ("mine", "VALUE='2'", "2")
+    assert not (server / "marker").exists()
+
+
+def test_a_checkout_that_was_cut_is_finished(server: Path) -> None:
+    (server / "home" / "code").write_text("half", encoding="utf-8")
+    (server / "home" / ".git" / "index.lock").touch()
+    (server / "marker").touch()
+    assert put_back(server, "1")["changed"]
+    assert state(server) == ("1", "VALUE='1'", "1")
+    assert not (server / "marker").exists()
+
+
+def test_what_is_gone_is_named_before_anything_changes(server: Path) -> None:
+    with pytest.raises(Problem, match="the ledger has no record 3"):
+        put_back(server, "3")
+    os.unlink(server / "releases" / "1" / ".env")
+    with pytest.raises(Problem, match=r"\.env of v1 is not in .* scheduler_version=v1"):
+        put_back(server, "1")
+    assert state(server) == ("2", "VALUE='2'", "2")
+    record = {"version": "v9", "commit": "9" * 40, "images": {}, "environment_digest": "9"}
+    files = {".env": str(server / "home" / ".env"), "compose.yml": str(server / "compose.yml")}
+    ledger.write(str(server), ledger.decide([], record, "good", "9", {}), files, "then")
+    with pytest.raises(Problem, match="has no commit 999999999999"):
+        put_back(server, "9")
