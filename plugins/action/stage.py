@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.residency.scheduler.plugins.module_utils.run_lock import STAGE
 from ansible_collections.residency.scheduler.plugins.module_utils.stages import begin
 
 
@@ -26,4 +27,7 @@ class ActionModule(ActionBase):
         known = ((task_vars or {}).get("ansible_facts") or {}).get("scheduler_stages") or []
         # A worker process runs this; its parent is the run itself.
         stages = begin(known, given["name"], str(os.getppid()), datetime.now(UTC))
-        return {"changed": False, "ansible_facts": {"scheduler_stages": stages}}
+        # Others are told the stage of the run that holds the server's lock.
+        environment = ((task_vars or {}).get("ansible_facts") or {}).get("scheduler_environment")
+        carried = {"scheduler_environment": {**environment, STAGE: given["name"]}} if environment else {}
+        return {"changed": False, "ansible_facts": {"scheduler_stages": stages, **carried}}

@@ -97,7 +97,8 @@ def require(result: CommandResult, what: str, remedy: str, secrets: Sequence[str
     if result.timed_out:
         why = f"it did not end within {result.seconds:.0f} s"
     else:
-        why = f"exit code {result.rc}: {result.last_lines(20) or 'no output'}"
+        killed = " (killed; out of memory, OOMKilled, unless somebody ended it)" if result.rc in (137, -9) else ""
+        why = f"exit code {result.rc}{killed}: {result.last_lines(20) or 'no output'}"
     raise Problem(
         what,
         redact(why, secrets),

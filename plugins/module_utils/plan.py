@@ -82,9 +82,11 @@ def decide(wanted: Sequence[WantedService], running: Sequence[Running], *, back:
     kinds = {service.name: service.kind for service in wanted}
     ordered = _with_drain(found, kinds, running, back, drained)
     actions: list[Action] = []
-    for action in ordered:
+    for index, action in enumerate(ordered, start=1):
         actions.append(action)
-        if kinds[action.service] in UPSTREAM_KINDS:
+        # nginx refuses to load a configuration that names a service without an address.
+        absent = {item.service for item in ordered[index:] if item.action in ("create", "start")}
+        if kinds[action.service] in UPSTREAM_KINDS and not any(kinds[name] in UPSTREAM_KINDS for name in absent):
             actions += [_reload_after(proxy.name, action) for proxy in wanted if _is_reloaded(proxy, compared, running)]
     for proxy in wanted:
         if _is_reloaded(proxy, compared, running) and not any(item.service == proxy.name for item in actions):

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, NoReturn
+
+from ansible_collections.residency.scheduler.plugins.module_utils import run_lock
 
 
 class Problem(Exception):
@@ -35,10 +38,19 @@ class Problem(Exception):
 
 
 def finish(module: Any, work: Callable[[], dict[str, Any]]) -> NoReturn:
-    """Run *work* and leave the module with its result, or with the message of its Problem."""
+    """Run *work* and leave the module with its result, or with the message of its Problem.
+
+    A module of a run that has lost the server's lock does nothing.
+    """
     try:
+        taker = run_lock.lost_to(os.environ)
+        if taker:
+            why = f"this run has lost the server's lock to {taker.told()}"
+            raise Problem("Going on was refused", why, "Nothing was done. Start the playbook again when that run has ended.")
         result = work()
     except Problem as problem:
         module.fail_json(msg=problem.message(), **problem.details)
+    for text in result.pop("warnings", []):
+        module.warn(text)
     module.exit_json(**result)
     raise AssertionError("exit_json returns never")

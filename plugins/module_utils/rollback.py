@@ -32,12 +32,17 @@ class Choice:
         return {"database": self.database, "possible": self.possible, "why": self.why, "price": self.price}
 
 
-def leaving(records: Sequence[Record]) -> Record | None:
-    """Return the release to go away from: one that was tried since the last good one and is not finished, else the last good one."""
+def tried(records: Sequence[Record]) -> list[Record]:
+    """Return the releases that may have left something behind: those tried since the last good one, the newest first, and that one."""
     good = last_good(records)
     since = -1 if good is None else int(good["order"])
     unfinished = [item for item in records if item["verdict"] in ("candidate", "failed") and item["order"] > since]
-    return max(unfinished, key=lambda item: int(item["order"]), default=good)
+    return [*sorted(unfinished, key=lambda item: -int(item["order"])), *([good] if good else [])]
+
+
+def leaving(records: Sequence[Record]) -> Record | None:
+    """Return the release to go away from: one that was tried since the last good one and is not finished, else the last good one."""
+    return next(iter(tried(records)), None)
 
 
 def choose_target(records: Sequence[Record], left: Record | None, to: str) -> Record:

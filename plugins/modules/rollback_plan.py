@@ -122,7 +122,7 @@ told:
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -135,6 +135,9 @@ from ansible_collections.residency.scheduler.plugins.module_utils.containers imp
 from ansible_collections.residency.scheduler.plugins.module_utils.postgres import POSTGRES_SPEC, Postgres, find
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 from ansible_collections.residency.scheduler.plugins.module_utils.rollback import Choice, Record
+
+#: How many releases are asked whether they know the database's revision; each takes the start of a container.
+ATTEMPTS = 3
 
 ARGUMENT_SPEC: dict[str, Any] = {
     "project": PROJECT_SPEC,
@@ -162,7 +165,8 @@ def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
     choices, backup = [rollback.keep(target, present)], None
     if not choices[0].possible or parameters["database"] == "restore":
         backup = _backup(parameters, left, target, postgres.database)
-        choices += [_downgrade({**parameters, "project": project}, target, present, runner), _restore(postgres, target, backup)]
+        downgrade, project = _downgrade(parameters, rollback.tried(records), target, present, runner)
+        choices += [downgrade, _restore(postgres, target, backup)]
     elif parameters["database"] == "downgrade":
         # Nothing is there to take back.
         choices.append(Choice("downgrade", True, choices[0].why, choices[0].price))
@@ -197,13 +201,26 @@ def _revision(postgres: Postgres) -> list[str]:
     return database_facts.read_revision(postgres.rows, names)
 
 
-def _downgrade(parameters: Mapping[str, Any], target: Record, present: list[str], runner: Runner) -> Choice:
+def _downgrade(
+    parameters: Mapping[str, Any], tried: Sequence[Record], target: Record, present: list[str], runner: Runner
+) -> tuple[Choice, dict[str, Any]]:
+    """Return whether an image takes the revisions back, and the project with that image.
+
+    It is that of the release that is left, unless one that was tried before it has migrated the database.
+    """
     wanted = list(target.get("revision") or [])
-    known = {entry["revision"] for entry in alembic.ask(parameters, runner, history=True)["history"]}
-    steps = []
-    if len(wanted) == 1 and set(wanted) <= known and set(present) <= known:
-        steps = alembic.ask(parameters, runner, target=wanted[0])["steps"]
-    return rollback.downgrade(target, known, steps, present)
+    first: tuple[Choice, dict[str, Any]] | None = None
+    for record in [*tried[:ATTEMPTS], target][:ATTEMPTS]:
+        project = _project(parameters, record)
+        asked = {**parameters, "project": project}
+        known = {entry["revision"] for entry in alembic.ask(asked, runner, history=True)["history"]}
+        fits = len(wanted) == 1 and set(wanted) <= known and set(present) <= known
+        steps = alembic.ask(asked, runner, target=wanted[0])["steps"] if fits else []
+        found = rollback.downgrade(target, known, steps, present), project
+        if found[0].possible:
+            return found
+        first = first or found
+    return first or (rollback.downgrade(target, set(), [], present), _project(parameters, target))
 
 
 def _backup(parameters: Mapping[str, Any], left: Record | None, target: Record, database: str) -> Backup | None:

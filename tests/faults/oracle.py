@@ -60,6 +60,8 @@ print(json.dumps({{
 }}))
 END
 """
+#: The tasks that change what runs; before the first of them the release of before has to answer every request.
+CHANGES = ("Start backend", "Start frontend", "Start nginx", "Run the pending revisions", "Stop what uses the database")
 #: Hidden files that belong where they are.
 AT_HOME = {".env", ".env.example", ".git", ".gitignore", ".github", ".dockerignore"}
 
@@ -105,8 +107,7 @@ def violations(server: Server, runs: list[Run], client: LedgerClient, deadline: 
     told = [f"1 data: {line}" for line in client.lost()]
     told += [f"2 one version: {line}" for line in one_version(state)]
     told += [f"3 truthful exit: {run.playbook} said {run.rc}" for run in (second, third) if run.rc != 0]
-    moved = runs[0].began("Start backend") or runs[0].began("Run the pending revisions") or (runs[0].tasks or [{"time": 0}])[-1]["time"]
-    told += [f"4 the old version serves: write {number} failed before the change" for number in client.failed_before(float(moved))]
+    told += [f"4 the old version serves: write {number} failed before the change" for number in client.failed_before(changed_at(runs))]
     told += [f"5 again: changed={third.changed()}"] if third.changed() != 0 else []
     told += [f"6 the way back: {line}" for line in way_back(state)]
     shown = "".join(run.output for run in runs) + state["processes"] + json.dumps(state["records"])
@@ -114,6 +115,12 @@ def violations(server: Server, runs: list[Run], client: LedgerClient, deadline: 
     told += [f"9 time: {run.playbook} took {run.seconds:.0f} s" for run in runs if run.seconds > deadline]
     told += [f"10 litter: {line}" for line in litter(state)]
     return told
+
+
+def changed_at(runs: list[Run]) -> float:
+    """Return when the first run that got so far began to change what runs, in seconds since the epoch."""
+    times = [moment for run in runs for name in CHANGES if (moment := run.began(name)) is not None]
+    return min(times, default=float("inf"))
 
 
 def one_version(state: dict[str, Any]) -> list[str]:

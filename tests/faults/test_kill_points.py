@@ -18,13 +18,13 @@ from oracle import Run, digest, look, violations
 from play import DEADLINE, play
 
 SEED = int(os.environ.get("RESIDENCY_FAULT_SEED") or 1)
-POINTS = int(os.environ.get("RESIDENCY_FAULT_POINTS") or 2)
+POINTS = int(os.environ.get("RESIDENCY_FAULT_POINTS") or 1)
 DEPLOY = ("deploy.yml", "-e", "scheduler_version=v1.0.0")
 BACK = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
 #: Tasks at which a cut is known to hurt: between the migration and the new code, and in the middle of the services.
 WORST = {
     "deploy.yml": ["Compare the running stack", "Start celery-worker"],
-    "rollback.yml": ["Put the files of the release back", "Start backend"],
+    "rollback.yml": ["Run the downgrade", "Start backend"],
 }
 
 

@@ -184,7 +184,7 @@ OF_BEFORE = [item if item.service in ("db", "nginx") else replace(item, image_id
             OF_NOW[:2],
             False,
             True,
-            "backend create, nginx reload, worker create, beat create, frontend create, nginx reload",
+            "backend create, worker create, beat create, frontend create, nginx reload",
             id="no worker is there to be resumed",
         ),
         pytest.param(OF_NOW, True, False, "", id="nothing"),
