@@ -37,15 +37,15 @@ class Problem(Exception):
         return f"{self.what}: {self.why.rstrip('. ')}. {self.remedy}"
 
 
-def finish(module: Any, work: Callable[[], dict[str, Any]]) -> NoReturn:
+def finish(module: Any, work: Callable[[], dict[str, Any]], *, locked: bool = True) -> NoReturn:
     """Run *work* and leave the module with its result, or with the message of its Problem.
 
-    A module of a run that has lost the server's lock does nothing.
+    :arg locked: do nothing in a run that has lost the server's lock.
     """
     try:
-        taker = run_lock.lost_to(os.environ)
+        taker = run_lock.lost(os.environ) if locked else ""
         if taker:
-            why = f"this run has lost the server's lock to {taker.told()}"
+            why = f"this run has lost the server's lock to {taker}"
             raise Problem("Going on was refused", why, "Nothing was done. Start the playbook again when that run has ended.")
         result = work()
     except Problem as problem:

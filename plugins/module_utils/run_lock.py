@@ -138,25 +138,25 @@ def working(lock: str, run: str) -> list[str]:
     return sorted(found)
 
 
-def lost_to(environment: Mapping[str, str]) -> Holder | None:
-    """Return who has taken the lock away from the run that a task's *environment* names; None while it has it.
+def lost(environment: Mapping[str, str]) -> str:
+    """Return who has the lock in place of the run that a task's *environment* names; empty while that run has it.
 
     Notes the stage for others besides.
     """
-    run, lock = environment.get(RUN), environment.get(LOCK)
-    holder = read_holder(lock) if run and lock else None
-    if holder is None or not lock:
-        return None
-    if holder.run != run:
-        return holder
-    stage = environment.get(STAGE, "")
+    run, lock, stage = environment.get(RUN), environment.get(LOCK), environment.get(STAGE, "")
+    # A task that is delegated to another host carries the environment too; there is no such lock.
+    if not run or not lock or not os.path.exists(lock):
+        return ""
+    holder = read_holder(lock)
+    if holder is None or holder.run != run:
+        return holder.told() if holder else "another run that has ended since"
     if stage and stage != holder.stage:
         try:
             with open(f"{lock}.stage", "w", encoding="utf-8") as stream:
                 stream.write(stage)
         except OSError:  # only to be told to others
             pass
-    return None
+    return ""
 
 
 def wait_until(done: Any, seconds: float) -> bool:

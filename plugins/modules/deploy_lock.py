@@ -81,11 +81,11 @@ EXAMPLES = r"""
 RETURN = r"""
 ansible_facts:
   description: What the play's tasks have to carry.
-  returned: O(state=present)
+  returned: except in check mode
   type: dict
   contains:
     scheduler_environment:
-      description: To be set as the play's C(environment).
+      description: To be set as the play's C(environment); empty with O(state=absent).
       returned: always
       type: dict
       sample: {RESIDENCY_SCHEDULER_RUN: controller-4711-89, RESIDENCY_SCHEDULER_LOCK: /run/lock/residency-scheduler.lock}
@@ -125,7 +125,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 REFUSED = "Starting was refused"
 #: A lock whose controller has died is free after two seconds; others are told off within five.
-PATIENCE = 3.5
+PATIENCE = 2.5
 
 
 def run(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,13 +201,13 @@ def give_back(lock: str, name: str) -> dict[str, Any]:
                 os.unlink(path)
         if run_lock.holds(holder.pid, lock):
             os.kill(holder.pid, signal.SIGTERM)
-    return {"changed": False}
+    return {"changed": False, "ansible_facts": {"scheduler_environment": {}}}
 
 
 def main() -> None:
     """Wire parameters and result together."""
     module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    finish(module, lambda: run(module.params))
+    finish(module, lambda: run(module.params), locked=False)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def clean_reboot(_server: Server) -> None:
 
 def cut_connection(server: Server) -> None:
     """End all sessions of SSH but our own."""
-    server.ssh("for pid in $(ps -eo pid,args | awk '/sshd.*@notty/ {print $1}'); do [ $pid = $PPID ] || kill $pid; done || true")
+    server.ssh("for pid in $(ps -eo pid,args | awk '/sshd: .*@/ {print $1}'); do [ $pid = $PPID ] || kill $pid; done || true")
 
 
 def kill_docker(server: Server) -> None:
