@@ -50,6 +50,15 @@ class Container:
     one_off: bool = False
     hostname: str = ""
 
+    @property
+    def half_made(self) -> bool:
+        """Tell whether it is what Compose prepared in place of another, and did not come to put there before it was killed.
+
+        Compose creates the new container as ``OLDID_NAME``, removes the old one, and renames. Where that was cut, the next
+        ``up`` fails for ever: the name is taken (docker/compose, pkg/compose/convergence.go, recreateContainer).
+        """
+        return self.state == "created" and bool(re.match(r"[0-9a-f]{12}_", self.name))
+
     def brief(self) -> dict[str, Any]:
         """Return what a report shows of it (no environment, no command: they hold secrets)."""
         return {

@@ -35,7 +35,11 @@ class WantedService:
 
 @dataclass(frozen=True)
 class Running:
-    """A container as it is; *loaded* is when a proxy last read its configuration, else when the container started."""
+    """A container as it is.
+
+    :ivar loaded: when a proxy last read its configuration, else when the container started.
+    :ivar half_made: its name, when a cut run left it so; else empty.
+    """
 
     service: str
     state: str
@@ -43,40 +47,49 @@ class Running:
     config_hash: str
     started: datetime
     loaded: datetime
+    half_made: str = ""
 
     @classmethod
     def from_container(cls, container: Container, *, oldest_worker_age: float | None, now: Callable[[], datetime] | None = None) -> Running:
         """Build it from Docker's facts and the age in seconds of a proxy's oldest worker process."""
         moment = now() if now else datetime.now(UTC)
         loaded = container.started if oldest_worker_age is None else moment - timedelta(seconds=oldest_worker_age)
-        return cls(container.service, container.state, container.image_id, container.config_hash, container.started, loaded)
+        half_made = container.name if container.half_made else ""
+        return cls(container.service, container.state, container.image_id, container.config_hash, container.started, loaded, half_made)
 
 
 @dataclass(frozen=True)
 class Action:
-    """One thing to do: ``create``, ``replace``, ``start``, ``scale``, ``drain``, ``resume`` or ``reload`` a service, or ``remove`` it."""
+    """One thing to do: ``create``, ``replace``, ``start``, ``scale``, ``drain``, ``resume`` or ``reload`` a service, or ``remove`` it.
+
+    ``sweep`` removes the one *container* that a cut run left half-made.
+    """
 
     service: str
     action: str
     reason: str
     before: str
     after: str
+    container: str = ""
 
     def to_dict(self) -> dict[str, str]:
         """Return what the module's result shows."""
-        return {key: value for key, value in asdict(self).items() if key in ("service", "action", "reason")}
+        return {key: value for key, value in asdict(self).items() if key not in ("before", "after") and value}
 
 
 def decide(wanted: Sequence[WantedService], running: Sequence[Running], *, back: bool = False, drained: bool = False) -> list[Action]:
     """Return the actions that turn *running* into *wanted*, in the order in which they lose nothing. Pure.
 
-    Services come in start order, orphans last. A proxy is reloaded right after each service behind it that moved. Before a worker is
-    replaced, tasks in work end; and since a worker discards tasks that it does not know, on the way forward nobody sends new ones to
-    an old worker - it is drained before the application is replaced -, and on the way back beat goes before the workers.
+    What a cut run left half-made goes first. Services come in start order, orphans last. A proxy is reloaded right after each service
+    behind it that moved. Before a worker is replaced, tasks in work end; and since a worker discards tasks that it does not know, on
+    the way forward nobody sends new ones to an old worker - it is drained before the application is replaced -, and on the way back
+    beat goes before the workers.
 
     :arg back: the way leads to an earlier release.
     :arg drained: the workers consume nothing, since a run began to replace them.
     """
+    swept = [_sweep(item) for item in running if item.half_made]
+    running = [item for item in running if not item.half_made]
     compared = {service.name: _compare(service, [item for item in running if item.service == service.name]) for service in wanted}
     found = [action for action in compared.values() if action]
     kinds = {service.name: service.kind for service in wanted}
@@ -93,7 +106,12 @@ def decide(wanted: Sequence[WantedService], running: Sequence[Running], *, back:
             late = _reload(proxy, [item for item in running if item.service == proxy.name], wanted, running)
             actions += [late] if late else []
     orphans = sorted({container.service for container in running} - set(kinds))
-    return actions + [Action(name, "remove", "it is no service of this release", "running", "absent") for name in orphans]
+    return swept + actions + [Action(name, "remove", "it is no service of this release", "running", "absent") for name in orphans]
+
+
+def _sweep(item: Running) -> Action:
+    reason = f"a run that was cut left {item.half_made}"
+    return Action(item.service, "sweep", reason, f"{item.half_made} half-made", "absent", item.half_made)
 
 
 def _is_reloaded(service: WantedService, compared: Mapping[str, Action | None], running: Sequence[Running]) -> bool:

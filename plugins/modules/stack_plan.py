@@ -65,7 +65,8 @@ RETURN = r"""
 actions:
   description:
     - What has to be done, in that order; empty when the running stack is the wanted one. Besides services to C(create), C(replace),
-      C(start), C(scale), C(remove) or C(reload) there is C(drain) before workers are replaced, and C(resume) after a run that was cut.
+      C(start), C(scale), C(remove) or C(reload) there is C(drain) before workers are replaced, C(resume) after a run that was cut, and
+      C(sweep) for a C(container) that such a run left half-made.
   returned: always
   type: list
   elements: dict

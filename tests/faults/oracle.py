@@ -67,18 +67,28 @@ AT_HOME = {".env", ".env.example", ".git", ".gitignore", ".github", ".dockerigno
 
 
 @dataclass(frozen=True)
+class Task:
+    """A task of a run: its number from 1, its name, when it began in seconds since the epoch, and whether it changed something."""
+
+    number: int
+    name: str
+    began: float
+    changed: bool
+
+
+@dataclass(frozen=True)
 class Run:
-    """A playbook's run: its exit code (negative for a signal), all it printed, seconds, and its tasks with their times."""
+    """A playbook's run: its exit code (negative for a signal), all it printed, seconds, and its tasks."""
 
     playbook: str
     rc: int
     output: str
     seconds: float
-    tasks: list[dict[str, Any]] = field(default_factory=list)
+    tasks: list[Task] = field(default_factory=list)
 
     def began(self, name: str) -> float | None:
         """Return when the first task whose name holds *name* began, in seconds since the epoch."""
-        return next((float(task["time"]) for task in self.tasks if name in task["task"]), None)
+        return next((task.began for task in self.tasks if name in task.name), None)
 
     def changed(self) -> int:
         """Return how many tasks changed something."""
@@ -110,8 +120,8 @@ def violations(server: Server, runs: list[Run], client: LedgerClient, deadline: 
     told += [f"4 the old version serves: write {number} failed before the change" for number in client.failed_before(changed_at(runs))]
     told += [f"5 again: changed={third.changed()}"] if third.changed() != 0 else []
     told += [f"6 the way back: {line}" for line in way_back(state)]
-    shown = "".join(run.output for run in runs) + state["processes"] + json.dumps(state["records"])
-    told += ["7 secrets: one was shown" for secret in server.secrets if secret in shown]
+    lines = "\n".join([*(run.output for run in runs), state["processes"], json.dumps(state["records"], indent=0)]).splitlines()
+    told += [f"7 secrets: {line.replace(secret, '***')[:300]}" for secret in server.secrets for line in lines if secret in line]
     told += [f"9 time: {run.playbook} took {run.seconds:.0f} s" for run in runs if run.seconds > deadline]
     told += [f"10 litter: {line}" for line in litter(state)]
     return told

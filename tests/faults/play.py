@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deployed_server import ROOT, Server, ansible
-from oracle import Run
+from oracle import Run, Task
 
 #: The server that the tests make.
 NAME = "residency-faults"
@@ -30,7 +30,6 @@ def play(
     """Run a playbook and return how it went.
 
     :arg fault: what happens half a second after the first task whose name holds this text began.
-
     :arg kill_at: number of the task before which ansible-playbook ends by SIGKILL; 0 for none.
     :arg kill_after: seconds into that task instead of before it.
     """
@@ -60,5 +59,7 @@ def play(
             seconds = time.monotonic() - started
             output.seek(0)
             text = output.read().decode("utf-8", "replace")
-        tasks = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+        events = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    changed = {event["changed"] for event in events if "changed" in event}
+    tasks = [Task(event["number"], event["task"], event["time"], event["number"] in changed) for event in events if "task" in event]
     return Run(playbook, running.returncode, text, seconds, tasks)

@@ -1,7 +1,8 @@
 """The controller is killed at some task of a deployment or of a rollback; the same command again has to mend it.
 
-A seeded sample, since one point takes minutes: RESIDENCY_FAULT_SEED and RESIDENCY_FAULT_POINTS (how many of each playbook) choose it.
-RESIDENCY_FAULT_TABLE names a file for the results, a JSON line each.
+A cut between two tasks leaves the same server as one before the next task that changes something. So the points that differ are few: before
+each such task, in the middle of it, and after the last. Each takes minutes: RESIDENCY_FAULT_POINTS (how many of each playbook, the worst
+ones first; or "all") and RESIDENCY_FAULT_SEED choose. RESIDENCY_FAULT_TABLE names a file for the results, a JSON line each.
 """
 
 from __future__ import annotations
@@ -9,32 +10,42 @@ from __future__ import annotations
 import json
 import os
 import random
+from itertools import pairwise, zip_longest
 from pathlib import Path
 
 import pytest
 from deployed_server import Server
 from ledger_client import LedgerClient
-from oracle import Run, digest, look, violations
+from oracle import Run, Task, digest, look, violations
 from play import DEADLINE, play
 
 SEED = int(os.environ.get("RESIDENCY_FAULT_SEED") or 1)
-POINTS = int(os.environ.get("RESIDENCY_FAULT_POINTS") or 1)
+POINTS = os.environ.get("RESIDENCY_FAULT_POINTS") or "1"
 DEPLOY = ("deploy.yml", "-e", "scheduler_version=v1.0.0")
 BACK = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
-#: Tasks at which a cut is known to hurt: between the migration and the new code, and in the middle of the services.
+#: Tasks in whose middle a cut is known to hurt: the database's, and those between an old and a new service.
 WORST = {
-    "deploy.yml": ["Compare the running stack", "Start celery-worker"],
+    "deploy.yml": ["Run the pending revisions", "Start celery-worker"],
     "rollback.yml": ["Run the downgrade", "Start backend"],
 }
 
 
-def chosen(tasks: list[str], worst: list[str], seed: int) -> list[tuple[int, float]]:
-    """Return task numbers to die at, each with the seconds into the task (0 for before it)."""
-    numbers = [max(index for index, task in enumerate(tasks, start=1) if word in task) for word in worst]
+def chosen(tasks: list[Task], worst: list[str], seed: int, points: str) -> list[tuple[Task, float]]:
+    """Return tasks to die at, each with the seconds into the task (0 for before it).
+
+    :arg tasks: those of a whole run.
+    :arg worst: parts of the names of tasks that come first, in their middle.
+    :arg points: how many, or ``all``.
+    """
     dice = random.Random(seed)
-    known = [(number, 0.4) for number in numbers][:POINTS]
-    drawn = [(dice.randint(1, len(tasks)), round(dice.choice([0.0, dice.uniform(0.0, 0.4)]), 3)) for _ in range(POINTS - len(known))]
-    return known + drawn
+    changing = [task for task in tasks if task.changed]
+    end = {task.number: following.began for task, following in pairwise(tasks)}
+    middle = [(task, round(dice.uniform(0.1, 0.9) * (end.get(task.number, task.began) - task.began), 3)) for task in changing]
+    before = [(task, 0.0) for task in (*changing, tasks[-1])]
+    first = [point for word in worst for point in middle if word in point[0].name]
+    others = [point for point in (*before, *middle) if point not in first]
+    dice.shuffle(others)
+    return [*first, *others][: None if points == "all" else int(points)]
 
 
 def cut(server: Server, command: tuple[str, ...], number: int, after: float) -> tuple[list[str], list[Run]]:
@@ -50,31 +61,27 @@ def cut(server: Server, command: tuple[str, ...], number: int, after: float) -> 
 
 
 def test_cut_anywhere(server: Server, subtests: pytest.Subtests) -> None:
-    # Once without a fault, to know the tasks.
-    names = {}
+    points = {}
     for command in (DEPLOY, BACK):
+        # Once without a fault, to know the tasks.
         whole = play(server, *command)
         assert whole.rc == 0, whole.output[-5000:]
-        names[command[0]] = [str(task["task"]) for task in whole.tasks]
-    points = {command[0]: chosen(names[command[0]], WORST[command[0]], SEED) for command in (DEPLOY, BACK)}
-    for forward, backward in zip(points["deploy.yml"], points["rollback.yml"], strict=True):
-        for command, (number, after) in ((DEPLOY, forward), (BACK, backward)):
-            with subtests.test(playbook=command[0], task=number, name=names[command[0]][number - 1], after=after):
-                told, runs = cut(server, command, number, after)
-                _note(
-                    {
-                        "playbook": command[0],
-                        "task": number,
-                        "name": names[command[0]][number - 1],
-                        "after": after,
-                        "seed": SEED,
-                        "told": told,
-                    }
-                )
+        points[command] = chosen(whole.tasks, WORST[command[0]], SEED, POINTS)
+    # There and back in turn; what one of them has more is tried after an uncut run of the other.
+    for pair in zip_longest(points[DEPLOY], points[BACK]):
+        for command, point in zip((DEPLOY, BACK), pair, strict=True):
+            if point is None:
+                whole = play(server, *command)
+                assert whole.rc == 0, whole.output[-5000:]
+                continue
+            task, after = point
+            with subtests.test(playbook=command[0], task=task.number, name=task.name, after=after):
+                told, runs = cut(server, command, task.number, after)
+                note({"playbook": command[0], "task": task.number, "name": task.name, "after": after, "seed": SEED, "told": told})
                 assert not told, "\n".join([*told, runs[1].output[-3000:]])
 
 
-def _note(result: dict[str, object]) -> None:
+def note(result: dict[str, object]) -> None:
     if os.environ.get("RESIDENCY_FAULT_TABLE"):
         with Path(os.environ["RESIDENCY_FAULT_TABLE"]).open("a", encoding="utf-8") as stream:
             stream.write(json.dumps(result) + "\n")

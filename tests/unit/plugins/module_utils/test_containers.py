@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -50,6 +51,20 @@ def test_parse_a_small_stack(recorded) -> None:
 def test_parse_a_paused_one(recorded) -> None:
     (paused,) = containers.parse_containers(recorded("docker-26.1-inspect-paused.json"))
     assert paused.state == "paused"
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "half_made"),
+    [
+        ("small-redis", "created", False),
+        ("d798040e7a15_small-redis", "created", True),
+        ("d798040e7a15_small-redis", "running", False),
+        ("d798040e7a1_small-redis", "created", False),
+    ],
+)
+def test_what_compose_did_not_come_to_rename_is_half_made(recorded, name: str, state: str, half_made: bool) -> None:
+    (paused,) = containers.parse_containers(recorded("docker-26.1-inspect-paused.json"))
+    assert replace(paused, name=name, state=state).half_made is half_made
 
 
 def test_brief_shows_no_environment_and_no_command(recorded) -> None:

@@ -109,6 +109,27 @@ def test_decide(wanted: list[WantedService], running: list[Running], actions: li
     assert [f"{action.service} {action.action}: {action.reason}" for action in decide(wanted, running)] == actions
 
 
+@pytest.mark.parametrize(
+    ("others", "then"),
+    [
+        pytest.param(
+            [replace(IS_BACKEND, image_id=OLD)], "backend replace: image aaaaaaaaaaaa runs, bbbbbbbbbbbb is wanted", id="the old one runs"
+        ),
+        pytest.param([], "backend create: it does not exist", id="the old one is gone"),
+    ],
+)
+def test_what_a_cut_run_left_half_made_goes_first(others: list[Running], then: str) -> None:
+    left = replace(IS_BACKEND, state="created", half_made="0123456789ab_app-backend-1")
+    sweep, *actions = decide([BACKEND], [*others, left])
+    assert sweep.to_dict() == {
+        "service": "backend",
+        "action": "sweep",
+        "reason": "a run that was cut left 0123456789ab_app-backend-1",
+        "container": "0123456789ab_app-backend-1",
+    }
+    assert [f"{action.service} {action.action}: {action.reason}" for action in actions] == [then]
+
+
 def test_an_absent_proxy_is_created_only() -> None:
     assert [action.action for action in decide([NGINX], [])] == ["create"]
 
