@@ -33,15 +33,18 @@ class Choice:
 
 
 def tried(records: Sequence[Record]) -> list[Record]:
-    """Return the releases that may have left something behind: those tried since the last good one, the newest first, and that one."""
+    """Return the releases that may have left something behind: those not finished, the newest first, and the last good one.
+
+    A release that failed left nothing: it is called so when the last good one serves again, whatever was tried before.
+    """
     good = last_good(records)
-    since = -1 if good is None else int(good["order"])
-    unfinished = [item for item in records if item["verdict"] in ("candidate", "failed") and item["order"] > since]
+    settled = max((int(item["order"]) for item in records if item["verdict"] in ("good", "failed")), default=-1)
+    unfinished = [item for item in records if item["verdict"] == "candidate" and item["order"] > settled]
     return [*sorted(unfinished, key=lambda item: -int(item["order"])), *([good] if good else [])]
 
 
 def leaving(records: Sequence[Record]) -> Record | None:
-    """Return the release to go away from: one that was tried since the last good one and is not finished, else the last good one."""
+    """Return the release to go away from: the newest that is not finished, else the last good one."""
     return next(iter(tried(records)), None)
 
 

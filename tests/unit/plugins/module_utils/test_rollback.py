@@ -33,7 +33,8 @@ CUT, FAILED = record(4, "candidate"), record(5, "failed")
     [
         pytest.param([ONE, TWO], "", "v1.2.0", "v1.1.0", id="the last good one runs"),
         pytest.param([ONE, TWO, CUT], "", "v1.4.0", "v1.2.0", id="a run was cut"),
-        pytest.param([ONE, TWO, CUT, FAILED], "", "v1.5.0", "v1.2.0", id="a release failed"),
+        pytest.param([ONE, TWO, CUT, FAILED], "", "v1.2.0", "v1.1.0", id="one that failed left nothing"),
+        pytest.param([ONE, TWO, FAILED, record(6, "candidate")], "", "v1.6.0", "v1.2.0", id="a run was cut after one that failed"),
         pytest.param([ONE, record(2, "failed"), THREE], "", "v1.3.0", "v1.1.0", id="an old failure is none of today"),
         pytest.param(
             [record(1, "good", order=9, instead_of="20251202"), record(2, "rolled_back", order=8, proven=True)],
