@@ -78,13 +78,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Run:
-    """A playbook's run: its exit code (negative for a signal), all it printed, seconds, and its tasks."""
+    """A playbook's run: its exit code (negative for a signal), all it printed, seconds, its tasks, and when a fault befell the server."""
 
     playbook: str
     rc: int
     output: str
     seconds: float
     tasks: list[Task] = field(default_factory=list)
+    suffered: float | None = None
 
     def began(self, name: str) -> float | None:
         """Return when the first task whose name holds *name* began, in seconds since the epoch."""
@@ -128,9 +129,9 @@ def violations(server: Server, runs: list[Run], client: LedgerClient, deadline: 
 
 
 def changed_at(runs: list[Run]) -> float:
-    """Return when the first run that got so far began to change what runs, in seconds since the epoch."""
-    times = [moment for run in runs for name in CHANGES if (moment := run.began(name)) is not None]
-    return min(times, default=float("inf"))
+    """Return when a run began to change what runs, or a fault befell what runs, in seconds since the epoch."""
+    times = [run.began(name) for run in runs for name in CHANGES] + [run.suffered for run in runs]
+    return min((moment for moment in times if moment is not None), default=float("inf"))
 
 
 def one_version(state: dict[str, Any]) -> list[str]:

@@ -46,13 +46,14 @@ def play(
         }
         command = [*ansible("ansible-playbook"), "-i", str(server.inventory), f"playbooks/{playbook}", *options]
         command += ["-e", json.dumps({"scheduler_reports_dir": str(server.reports)})]
-        started = time.monotonic()
+        started, suffered = time.monotonic(), None
         with tempfile.TemporaryFile() as output:
             # A file, not a pipe: what a killed run leaves behind must not be waited for.
             running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, cwd=ROOT)
             while running.poll() is None:
                 if fault and fault[0] in journal.read_text(encoding="utf-8"):
                     time.sleep(0.5)
+                    suffered = time.time()
                     fault[1]()
                     fault = None
                 time.sleep(0.05)
@@ -62,4 +63,4 @@ def play(
         events = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     changed = {event["changed"] for event in events if "changed" in event}
     tasks = [Task(event["number"], event["task"], event["time"], event["number"] in changed) for event in events if "task" in event]
-    return Run(playbook, running.returncode, text, seconds, tasks)
+    return Run(playbook, running.returncode, text, seconds, tasks, suffered)
