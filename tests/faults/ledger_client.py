@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 #: Writes in a second. Each tenth of them orders a task of half a second besides.
 RATE = 10
+#: Seconds that a server which is being stopped still accepts tasks, at most.
+IN_WORK = 15
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class LedgerClient:
         self._stop = threading.Event()
         self._numbers = itertools.count(1)
         self.answers: list[Answer] = []
-        self.ordered: list[int] = []
+        self.ordered: dict[int, float] = {}
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> LedgerClient:
@@ -59,7 +61,7 @@ class LedgerClient:
         good = self._post("ledger", {"client": self.name, "number": number}) == 201
         self.answers.append(Answer(number, sent, time.time(), good))
         if number % 10 == 0 and self._post("jobs", {"client": self.name, "number": number, "seconds": 0.5}) == 202:
-            self.ordered.append(number)
+            self.ordered[number] = time.time()
 
     def _post(self, path: str, body: dict[str, object]) -> int:
         request = urllib.request.Request(self._url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
@@ -73,16 +75,21 @@ class LedgerClient:
         with urllib.request.urlopen(f"{self._url}{path}?client={self.name}", timeout=30, context=self._blind) as answer:
             return list(json.load(answer)["numbers"])
 
-    def lost(self, patience: float = 60.0) -> list[str]:
-        """Return what was acknowledged and is not there, and what is there and was never sent; tasks in work may take *patience* s."""
+    def lost(self, suffered: float | None = None, patience: float = 60.0) -> list[str]:
+        """Return what was acknowledged and is not there, and what is there and was never sent; tasks in work may take *patience* s.
+
+        :arg suffered: when the server itself was stopped. What is in work then, or not on Redis's disk yet, is lost by the settings of the
+            application, whatever a deployment does: its Celery acknowledges early, its Redis writes each second.
+        """
         rows, sent = set(self._found("ledger")), {answer.number for answer in self.answers}
         acknowledged = {answer.number for answer in self.answers if answer.good}
         told = [f"row {number} was acknowledged and is lost" for number in sorted(acknowledged - rows)]
         told += [f"row {number} was never sent" for number in sorted(rows - sent)]
         until = time.monotonic() + patience
-        while set(self.ordered) - set(self._found("jobs")) and time.monotonic() < until:
+        ordered = {number for number, moment in self.ordered.items() if suffered is None or not -3 < moment - suffered < IN_WORK}
+        while ordered - set(self._found("jobs")) and time.monotonic() < until:
             time.sleep(1)
-        return told + [f"task {number} was accepted and is lost" for number in sorted(set(self.ordered) - set(self._found("jobs")))]
+        return told + [f"task {number} was accepted and is lost" for number in sorted(ordered - set(self._found("jobs")))]
 
     def failed_before(self, moment: float) -> list[int]:
         """Return the writes that were answered badly before *moment*."""

@@ -115,7 +115,7 @@ def violations(server: Server, runs: list[Run], client: LedgerClient, deadline: 
     :arg deadline: seconds that one run may take.
     """
     state, (*_first, second, third) = look(server), runs
-    told = [f"1 data: {line}" for line in client.lost()]
+    told = [f"1 data: {line}" for line in client.lost(next((run.suffered for run in runs if run.suffered), None))]
     told += [f"2 one version: {line}" for line in one_version(state)]
     told += [f"3 truthful exit: {run.playbook} said {run.rc}" for run in (second, third) if run.rc != 0]
     told += [f"4 the old version serves: write {number} failed before the change" for number in client.failed_before(changed_at(runs))]

@@ -1,4 +1,7 @@
-"""Runs playbooks against the server, and kills them where a test wants it."""
+"""Runs playbooks against the server, and kills them where a test wants it.
+
+RESIDENCY_FAULT_OUTPUT names a folder that keeps what each run printed.
+"""
 
 from __future__ import annotations
 
@@ -61,6 +64,8 @@ def play(
             output.seek(0)
             text = output.read().decode("utf-8", "replace")
         events = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
+    if os.environ.get("RESIDENCY_FAULT_OUTPUT"):
+        Path(os.environ["RESIDENCY_FAULT_OUTPUT"], f"{time.time():.0f}-{playbook}.log").write_text(text, encoding="utf-8")
     changed = {event["changed"] for event in events if "changed" in event}
     tasks = [Task(event["number"], event["task"], event["time"], event["number"] in changed) for event in events if "task" in event]
     return Run(playbook, running.returncode, text, seconds, tasks, suffered)
