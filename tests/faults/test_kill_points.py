@@ -2,25 +2,24 @@
 
 A cut between two tasks leaves the same server as one before the next task that changes something. So the points that differ are few: before
 each such task, in the middle of it, and after the last. Each takes minutes: RESIDENCY_FAULT_POINTS (how many of each playbook, the worst
-ones first; or "all") and RESIDENCY_FAULT_SEED choose. RESIDENCY_FAULT_TABLE names a file for the results, a JSON line each.
+ones first; or "all") and RESIDENCY_FAULT_SEED choose.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from itertools import pairwise, zip_longest
-from pathlib import Path
 
 import pytest
 from deployed_server import Server
 from ledger_client import LedgerClient
 from oracle import Run, Task, digest, look, violations
 from play import DEADLINE, play
+from results import note
 
 SEED = int(os.environ.get("RESIDENCY_FAULT_SEED") or 1)
-POINTS = os.environ.get("RESIDENCY_FAULT_POINTS") or "1"
+POINTS = os.environ.get("RESIDENCY_FAULT_POINTS") or ("all" if os.environ.get("RESIDENCY_FAULT_ALL") else "1")
 DEPLOY = ("deploy.yml", "-e", "scheduler_version=v1.0.0")
 BACK = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
 #: Tasks in whose middle a cut is known to hurt: the database's, and those between an old and a new service.
@@ -77,11 +76,6 @@ def test_cut_anywhere(server: Server, subtests: pytest.Subtests) -> None:
             task, after = point
             with subtests.test(playbook=command[0], task=task.number, name=task.name, after=after):
                 told, runs = cut(server, command, task.number, after)
-                note({"playbook": command[0], "task": task.number, "name": task.name, "after": after, "seed": SEED, "told": told})
+                when = f"{after} s into" if after else "before"
+                note(f"controller killed {'in' if after else 'before'} a task of {command[0]}", f"{when} {task.name}", SEED, told)
                 assert not told, "\n".join([*told, runs[1].output[-3000:]])
-
-
-def note(result: dict[str, object]) -> None:
-    if os.environ.get("RESIDENCY_FAULT_TABLE"):
-        with Path(os.environ["RESIDENCY_FAULT_TABLE"]).open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(result) + "\n")

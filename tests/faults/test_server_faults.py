@@ -15,6 +15,7 @@ from deployed_server import Server
 from ledger_client import LedgerClient
 from oracle import digest, look, violations
 from play import DEADLINE, NAME, play
+from results import note
 
 
 @dataclass(frozen=True)
@@ -69,5 +70,6 @@ def test_the_server_suffers(server: Server, fault: Fault) -> None:
     if digest(look(server)) != between:
         told.append("5 again: the server is not as it was before the run that changed nothing")
     back = play(server, "rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
+    note(fault.name, fault.task, None, told)
     assert not told, "\n".join([*told, runs[1].output[-3000:]])
     assert back.rc == 0, back.output[-3000:]

@@ -114,7 +114,7 @@ def test_it_is_written_first_also_when_docker_then_fails(stage: Stage, there) ->
 
 
 def test_two_in_one_second_keep_both_records(stage: Stage, there) -> None:
-    first, second = (stage.run(*there(), DESCRIBED, *STOP, *REMOVE, *GONE)["record"] for _ in range(2))
+    first, second = (stage.run(*there(), DESCRIBED, *STOP, *REMOVE, *GONE)["record"] for _turn in range(2))
     assert (Path(first).name, Path(second).name) == ("20251222T020000Z.json", "20251222T020000Z-2.json")
 
 
