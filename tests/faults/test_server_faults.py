@@ -18,13 +18,7 @@ from play import DEADLINE, NAME, play
 from results import note
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What happens, and shortly after which task began."""
-
-    name: str
-    task: str
-    make: Callable[[Server], None]
+BACKUPS = "/var/lib/residency-scheduler/backups"
 
 
 def power_cut(_server: Server) -> None:
@@ -48,9 +42,30 @@ def kill_docker(server: Server) -> None:
     server.ssh("systemctl kill --signal=KILL docker")
 
 
+def fill_disk(server: Server) -> None:
+    """Leave no room for a dump."""
+    server.ssh(f"mount -t tmpfs -o size=64k,mode=0700 tmpfs {BACKUPS}")
+
+
+def make_room(server: Server) -> None:
+    """Give the room back, with the backups of before."""
+    server.ssh(f"umount {BACKUPS}")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens shortly after which task began, and what a person does before giving the command again."""
+
+    name: str
+    task: str
+    make: Callable[[Server], None]
+    mend: Callable[[Server], None] | None = None
+
+
 FAULTS = (
     Fault("power cut while the services change", "Start celery-worker", power_cut),
     Fault("power cut in a migration", "Run the pending revisions", power_cut),
+    Fault("disk full at the dump", "Record the release as candidate", fill_disk, make_room),
     Fault("reboot before the change", "Back up the database", clean_reboot),
     Fault("connection cut in a migration", "Run the pending revisions", cut_connection),
     Fault("connection cut while the services change", "Start backend", cut_connection),
@@ -63,7 +78,10 @@ FAULTS = (
 def test_the_server_suffers(server: Server, fault: Fault) -> None:
     deploy = ("deploy.yml", "-e", "scheduler_version=v1.0.0")
     with LedgerClient(server.host["ansible_host"]) as client:
-        runs = [play(server, *deploy, fault=(fault.task, lambda: fault.make(server))), play(server, *deploy)]
+        runs = [play(server, *deploy, fault=(fault.task, lambda: fault.make(server)))]
+        if fault.mend:
+            fault.mend(server)
+        runs.append(play(server, *deploy))
         between = digest(look(server))
         runs.append(play(server, *deploy))
     told = violations(server, runs, client, DEADLINE)
