@@ -17,7 +17,6 @@ from oracle import digest, look, violations
 from play import DEADLINE, NAME, play
 from results import note
 
-
 BACKUPS = "/var/lib/residency-scheduler/backups"
 
 
