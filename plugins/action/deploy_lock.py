@@ -31,7 +31,8 @@ class ActionModule(ActionBase):
         """Return the module's result."""
         super().run(tmp, task_vars)
         if self._task.check_mode:
-            return {"changed": False, "ansible_facts": {}, "interrupted": "", "waited_seconds": 0.0}
+            # Facts of an earlier run may come from a cache.
+            return {"changed": False, "ansible_facts": {"scheduler_environment": {}}, "interrupted": "", "waited_seconds": 0.0}
         # A worker process runs this; its parent is the run itself.
         main = os.getppid()
         arguments = {**self._task.args, "run": run_name(main)}
@@ -47,7 +48,7 @@ class ActionModule(ActionBase):
                 "since": datetime.now(UTC).isoformat(timespec="seconds"),
                 "reason": str(arguments.get("takeover") or ""),
             }
-            path = str(arguments.get("path") or "/run/lock/residency-scheduler.lock")
+            path = str(arguments.get("path") or "/run/residency-scheduler/residency-scheduler.lock")
             self._keep(main, path, record)
         second = self._ask({**arguments, "step": "confirm"}, task_vars)
         return second if second.get("failed") else {**second, "interrupted": first["interrupted"]}
@@ -90,12 +91,14 @@ def run_name(main: int) -> str:
 
 
 def _started(pid: int) -> str:
-    """Return when a process started, in a unit of the kernel's; empty where /proc does not tell."""
+    """Return when a process started, in a unit of the kernel's; empty where /proc does not tell, or where it has ended."""
     try:
         with open(f"/proc/{pid}/stat", encoding="utf-8") as stream:
-            return stream.read().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
+            words = stream.read().rpartition(")")[2].split()
+    except OSError:
         return ""
+    # A zombie has ended; only its parent has not noticed.
+    return "" if words[0] in ("Z", "X") else words[19]
 
 
 def _alive(pid: int, started: str) -> bool:

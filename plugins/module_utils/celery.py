@@ -65,16 +65,16 @@ def ask(
     *,
     timeout: float,
     wait: float = 0.0,
-    queues: Sequence[str] = (),
+    queues: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, Any]:
     """Return what the script ``celery_script`` says to *action*, inside the first of the workers' *containers*.
 
     :arg timeout: seconds for the workers' answers.
     :arg wait: seconds that running tasks may take to end (``drain``).
-    :arg queues: what to consume again (``resume``).
+    :arg queues: what to consume again, by node (``resume``, or ``drain`` where it has to be given up).
     """
     hosts = [item.hostname for item in containers]
-    parameters = {"app": app, "action": action, "hosts": hosts, "timeout": timeout, "wait": wait, "queues": list(queues)}
+    parameters = {"app": app, "action": action, "hosts": hosts, "timeout": timeout, "wait": wait, "queues": dict(queues or {})}
     return app_script.run(
         ["docker", "exec", "--interactive", containers[0].name, "python", "-"],
         celery_script,

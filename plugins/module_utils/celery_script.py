@@ -13,18 +13,18 @@ from typing import Any
 
 
 def main(
-    app: str, action: str, hosts: list[str], timeout: float, queues: list[str] | None = None, wait: float = 0.0
+    app: str, action: str, hosts: list[str], timeout: float, queues: dict[str, list[str]] | None = None, wait: float = 0.0
 ) -> dict[str, Any]:
     """Return what *action* asks for.
 
     :arg app: as for ``celery -A``: a module with a Celery instance named ``celery_app``, ``celery`` or ``app``,
         or "module:attribute".
     :arg action: ``nodes``: who answers; ``examine``: all that the application knows of queues, tasks and its schedule, with
-        a canary through each consumed queue; ``consumed``: the queues of each node; ``drain``: consume nothing, and wait
-        until nothing is being worked on; ``resume``.
+        a canary through each consumed queue; ``consumed``: the queues of each node, and those of a worker that names none;
+        ``drain``: consume nothing, and wait until nothing is being worked on; ``resume``.
     :arg hosts: host names of the workers that should answer; the wait for them ends with the last.
     :arg timeout: seconds to wait for the nodes' answers, and for all canaries together.
-    :arg queues: what to resume.
+    :arg queues: what to resume, by node; also where draining has to be given up.
     :arg wait: seconds to wait at most for running tasks to end.
     """
     celery = _find(app)
@@ -34,10 +34,10 @@ def main(
         return _examine(celery, hosts, timeout)
     before = _consumed(celery, timeout, len(hosts))
     if action == "drain":
-        return {"before": before, **_drain(celery, before, wait, timeout)}
+        return {"before": before, **_drain(celery, before, queues or before, wait, timeout)}
     if action == "resume":
-        _resume(celery, dict.fromkeys(before, queues or []), timeout)
-    return {"before": before}
+        _resume(celery, queues or {}, timeout)
+    return {"before": before, "default": sorted(celery.amqp.queues)}
 
 
 def _find(app: str) -> Any:
@@ -164,14 +164,14 @@ def _receive(queue: str, token: str, sent: Any, started: float, until: float) ->
     return {"queue": queue, "seconds": round(time.monotonic() - started, 3), "error": error}
 
 
-def _drain(celery: Any, before: dict[str, list[str]], wait: float, timeout: float) -> dict[str, Any]:
-    """Cancel all consumers and wait; with what is left at the deadline, consuming goes on as before."""
+def _drain(celery: Any, before: dict[str, list[str]], queues: dict[str, list[str]], wait: float, timeout: float) -> dict[str, Any]:
+    """Cancel all consumers and wait; with what is left at the deadline, *queues* are consumed again."""
     started = time.monotonic()
     for queue in sorted({name for names in before.values() for name in names}):
         celery.control.cancel_consumer(queue, reply=True, timeout=timeout, limit=len(before))
     left = _wait_for_idle(celery, len(before), started + wait, timeout)
     if left:
-        _resume(celery, before, timeout)
+        _resume(celery, queues, timeout)
     return {"left": left, "seconds": round(time.monotonic() - started, 3)}
 
 

@@ -15,6 +15,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from io import RawIOBase
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
@@ -61,6 +62,8 @@ def read_records(state_dir: str) -> list[dict[str, Any]]:
         names = sorted(name for name in os.listdir(folder(state_dir)) if os.path.isdir(folder(state_dir, name)))
     except FileNotFoundError:
         return []
+    except OSError as error:
+        raise Problem("Reading the ledger failed", str(error), f"{folder(state_dir)} has to be a folder of root's.") from error
     records = {name: _read(state_dir, name) for name in names if not name.startswith(PARTIAL)}
     for order, event in enumerate(_history(state_dir)):
         record = records.get(event["id"])
@@ -125,16 +128,23 @@ def decide(
     record = None if about else {**wanted, "id": identifier}
     about = about or {**wanted, "id": identifier, "verdict": ""}
     verdicts = []
-    # A candidate of a release that serves already is the second run of the same deployment.
-    if about["verdict"] != verdict and not (about["verdict"] == "good" and verdict == "candidate"):
+    # A candidate of a release that serves already is the second run of the same deployment. One that other verdicts followed has to be
+    # said again: what was settled after it does not settle this run.
+    stale = verdict == "candidate" and about["verdict"] == "candidate" and about["order"] < max(item["order"] for item in records)
+    if stale or (about["verdict"] != verdict and not (about["verdict"] == "good" and verdict == "candidate")):
         verdicts.append({**facts, "id": about["id"], "verdict": verdict})
     if verdict == "good":
-        verdicts += [
-            {"id": item["id"], "verdict": "failed", "why": "its run was cut, and another release followed"}
-            for item in candidates
-            if item["id"] != about["id"]
-        ]
+        verdicts += _close(records, about["id"])
     return Decision({**about, **(verdicts[0] if verdicts else {})}, record, tuple(verdicts))
+
+
+def _close(records: Sequence[Mapping[str, Any]], *but: str) -> list[dict[str, Any]]:
+    """Return verdicts for what cut runs left open: a verified release serves, and it is none of them."""
+    return [
+        {"id": item["id"], "verdict": "failed", "why": "its run was cut, and another release followed"}
+        for item in records
+        if item["verdict"] == "candidate" and item["id"] not in but
+    ]
 
 
 def say(records: Sequence[Mapping[str, Any]], identifier: str, verdict: str, facts: Mapping[str, Any]) -> Decision:
@@ -154,6 +164,8 @@ def say(records: Sequence[Mapping[str, Any]], identifier: str, verdict: str, fac
     for item in records:
         if item["id"] == facts.get("instead_of") and item["verdict"] != "rolled_back":
             verdicts.append({"id": item["id"], "verdict": "rolled_back", "why": str(facts.get("why") or "")})
+    if verdict in ("good", "failed"):
+        verdicts += _close(records, identifier, str(facts.get("instead_of")))
     return Decision({**about, "verdict": verdict, **facts}, None, tuple(verdicts))
 
 
@@ -169,16 +181,19 @@ def write(state_dir: str, decision: Decision, files: Mapping[str, str], now: str
 
 
 def _write_record(state_dir: str, record: Mapping[str, Any], files: Mapping[str, str]) -> None:
-    beside = folder(state_dir, PARTIAL + record["id"])
+    beside, final = folder(state_dir, PARTIAL + record["id"]), folder(state_dir, record["id"])
     for name in os.listdir(folder(state_dir)) if os.path.isdir(folder(state_dir)) else []:
         if name.startswith(PARTIAL):
-            shutil.rmtree(folder(state_dir, name))
+            shutil.rmtree(folder(state_dir, name), ignore_errors=True)
     for name, source in files.items():
         # Settings hold secrets.
         write_text(os.path.join(beside, name), read_text(source), 0o600)
     write_text(os.path.join(beside, RECORD), json.dumps(record, indent=2, sort_keys=True) + "\n", 0o640)
-    os.chmod(beside, 0o750)
-    os.rename(beside, folder(state_dir, record["id"]))
+    try:
+        os.chmod(beside, 0o750)
+        os.rename(beside, final)
+    except OSError as error:
+        raise Problem(f"Writing {final} failed", str(error), "Look at that folder, and at `df -h`.") from error
 
 
 def append(state_dir: str, events: Sequence[Mapping[str, Any]]) -> None:
@@ -186,15 +201,24 @@ def append(state_dir: str, events: Sequence[Mapping[str, Any]]) -> None:
     if not events:
         return
     path = os.path.join(folder(state_dir), HISTORY)
-    whole, _newline, torn = read_text(path).rpartition("\n")
-    lines = "".join(json.dumps(event, sort_keys=True) + "\n" for event in events)
+    whole, newline, _torn = read_text(path).rpartition("\n")
+    size = len(f"{whole}{newline}".encode())
+    lines = "".join(json.dumps(event, sort_keys=True) + "\n" for event in events).encode()
     try:
-        with open(path, "a+", encoding="utf-8") as stream:
+        with open(path, "ab", buffering=0) as stream:
             os.fchmod(stream.fileno(), 0o640)
-            if torn:
-                stream.truncate(len(f"{whole}\n".encode()) if whole else 0)
-            stream.write(lines)
-            stream.flush()
-            os.fsync(stream.fileno())
+            stream.truncate(size)
+            try:
+                _write_all(stream, lines)
+                os.fsync(stream.fileno())
+            except OSError:
+                # Of several verdicts none counts without the others.
+                stream.truncate(size)
+                raise
     except OSError as error:
         raise Problem(f"Writing {path} failed", str(error), "Look at `df -h`. What it said before is intact.") from error
+
+
+def _write_all(stream: RawIOBase, data: bytes) -> None:
+    while data:
+        data = data[stream.write(data) or 0 :]

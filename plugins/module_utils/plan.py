@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container
 
@@ -62,7 +63,7 @@ class Running:
 class Action:
     """One thing to do: ``create``, ``replace``, ``start``, ``scale``, ``drain``, ``resume`` or ``reload`` a service, or ``remove`` it.
 
-    ``sweep`` removes the one *container* that a cut run left half-made.
+    ``sweep`` removes the one *container* that a cut run left half-made. *prove* names the services that have to answer after it.
     """
 
     service: str
@@ -71,22 +72,26 @@ class Action:
     before: str
     after: str
     container: str = ""
+    prove: tuple[str, ...] = ()
 
-    def to_dict(self) -> dict[str, str]:
+    def to_dict(self) -> dict[str, Any]:
         """Return what the module's result shows."""
-        return {key: value for key, value in asdict(self).items() if key not in ("before", "after") and value}
+        shown = {key: value for key, value in asdict(self).items() if key not in ("before", "after") and value}
+        return {**shown, "prove": list(self.prove)}
 
 
-def decide(wanted: Sequence[WantedService], running: Sequence[Running], *, back: bool = False, drained: bool = False) -> list[Action]:
+def decide(
+    wanted: Sequence[WantedService], running: Sequence[Running], *, back: bool = False, drained: datetime | None = None
+) -> list[Action]:
     """Return the actions that turn *running* into *wanted*, in the order in which they lose nothing. Pure.
 
-    What a cut run left half-made goes first. Services come in start order, orphans last. A proxy is reloaded right after each service
-    behind it that moved. Before a worker is replaced, tasks in work end; and since a worker discards tasks that it does not know, on
-    the way forward nobody sends new ones to an old worker - it is drained before the application is replaced -, and on the way back
-    beat goes before the workers.
+    What a cut run left half-made goes first. Services come in start order, orphans last. A proxy is reloaded as soon as a service
+    behind it has moved, and both are proven then: waiting for that service first would only make its outage longer. Before a worker is
+    replaced, tasks in work end; and since a worker discards tasks that it does not know, on the way forward nobody sends new ones to an
+    old worker - it is drained before the application is replaced -, and on the way back beat goes before the workers.
 
     :arg back: the way leads to an earlier release.
-    :arg drained: the workers consume nothing, since a run began to replace them.
+    :arg drained: since when the workers consume nothing, as a run began to replace them; those that started later do consume.
     """
     swept = [_sweep(item) for item in running if item.half_made]
     running = [item for item in running if not item.half_made]
@@ -106,7 +111,22 @@ def decide(wanted: Sequence[WantedService], running: Sequence[Running], *, back:
             late = _reload(proxy, [item for item in running if item.service == proxy.name], wanted, running)
             actions += [late] if late else []
     orphans = sorted({container.service for container in running} - set(kinds))
-    return swept + actions + [Action(name, "remove", "it is no service of this release", "running", "absent") for name in orphans]
+    removed = [Action(name, "remove", "it is no service of this release", "running", "absent") for name in orphans]
+    return swept + _with_proofs(actions, kinds) + removed
+
+
+def _with_proofs(actions: Sequence[Action], kinds: Mapping[str, str]) -> list[Action]:
+    """Return *actions*, each with what is to be proven after it; what a proxy is reloaded for is proven together with the proxy."""
+    ordered, waiting = [], list[str]()
+    for index, action in enumerate(actions):
+        if kinds[action.service] != "container" and action.action not in ("drain", "resume"):
+            waiting.append(action.service)
+        if any(following.action == "reload" for following in actions[index + 1 : index + 2]):
+            ordered.append(action)
+        else:
+            ordered.append(replace(action, prove=tuple(waiting)))
+            waiting = []
+    return ordered
 
 
 def _sweep(item: Running) -> Action:
@@ -123,10 +143,12 @@ def _reload_after(proxy: str, moved: Action) -> Action:
     return Action(proxy, "reload", f"it resolved {moved.service} before that was replaced", "old addresses", "present addresses")
 
 
-def _with_drain(actions: Sequence[Action], kinds: Mapping[str, str], running: Sequence[Running], back: bool, drained: bool) -> list[Action]:
+def _with_drain(
+    actions: Sequence[Action], kinds: Mapping[str, str], running: Sequence[Running], back: bool, drained: datetime | None
+) -> list[Action]:
     """Return *actions* with what the Celery workers need around them."""
     workers = [name for name, kind in kinds.items() if kind == "celery_worker"]
-    alive = any(item.service in workers and item.state == "running" for item in running)
+    alive = [item for item in running if item.service in workers and item.state == "running"]
     replaced = [action for action in actions if action.service in workers and action.action == "replace"]
     ordered = list(actions)
     if back:
@@ -136,7 +158,7 @@ def _with_drain(actions: Sequence[Action], kinds: Mapping[str, str], running: Se
         ordered[first:first] = beats
     if drained and alive and not replaced:
         return [Action(workers[0], "resume", "a run that drained it did not go on", "consumes nothing", "consumes"), *ordered]
-    if replaced and alive and not drained:
+    if replaced and any(drained is None or item.started > drained for item in alive):
         begin = [index for index, action in enumerate(ordered) if action in replaced or (not back and kinds[action.service] == "http")]
         drain = Action(replaced[0].service, "drain", "tasks in work end before it is replaced", "consumes", "consumes nothing")
         ordered.insert(begin[0], drain)

@@ -48,11 +48,12 @@ def leaving(records: Sequence[Record]) -> Record | None:
     return next(iter(tried(records)), None)
 
 
-def choose_target(records: Sequence[Record], left: Record | None, to: str) -> Record:
+def choose_target(records: Sequence[Record], left: Record | None, to: str, automatic: bool = False) -> Record:
     """Return the release to go back to.
 
     :arg left: the release to go away from.
     :arg to: a version, a commit or the id of a record; empty for the last good release.
+    :arg automatic: a deployment recovers: whatever failed, it is the last good release that has to serve, never one before it.
     :raises Problem: there is none, or it never was good.
     """
     if to:
@@ -61,7 +62,7 @@ def choose_target(records: Sequence[Record], left: Record | None, to: str) -> Re
     if good is None:
         raise Problem(REFUSED, "no release was ever good on this server", "Deploy one: ansible-playbook playbooks/deploy.yml")
     # After a rollback the release that runs is the one that was wanted: the same command again goes no further.
-    if left is None or left["id"] != good["id"] or good.get("instead_of"):
+    if automatic or left is None or left["id"] != good["id"] or good.get("instead_of"):
         return good
     earlier = last_good(records, good)
     if earlier is None:
@@ -77,7 +78,8 @@ def _named(proven: Sequence[Record], records: Sequence[Record], to: str) -> Reco
 
     matching = [item for item in proven if named(item)]
     if matching:
-        return max(matching, key=lambda item: int(item["order"]))
+        # The same version may have been good with other settings, and then have been left.
+        return max(matching, key=lambda item: (item["verdict"] == "good", not item["pruned"], int(item["order"])))
     known = list(dict.fromkeys(str(item["version"]) for item in proven))
     if any(named(item) for item in records):
         why = f"{to} never was good on this server"
@@ -117,6 +119,11 @@ def keep(target: Record, present: Sequence[str]) -> Choice:
     return Choice("keep", False, why, "-")
 
 
+def no_downgrade(why: str) -> Choice:
+    """Return the choice where no image takes revisions back."""
+    return Choice("downgrade", False, why, "-")
+
+
 def downgrade(target: Record, known: Set[str], steps: Sequence[Mapping[str, Any]], present: Sequence[str]) -> Choice:
     """Tell whether the running release's image can take its revisions back.
 
@@ -127,11 +134,11 @@ def downgrade(target: Record, known: Set[str], steps: Sequence[Mapping[str, Any]
     stuck = [str(step["revision"]) for step in steps if not step["reversible"]]
     if not wanted or not set(wanted) <= known or not set(present) <= known:
         missing = sorted({*wanted, *present} - known) if wanted else ["the target's revision"]
-        return Choice("downgrade", False, f"the running release's image does not know {_names(missing)}", "-")
+        return no_downgrade(f"the running release's image does not know {_names(missing)}")
     if any(step["direction"] != "downgrade" for step in steps):
-        return Choice("downgrade", False, f"{target['version']} is ahead of the database", "-")
+        return no_downgrade(f"{target['version']} is ahead of the database")
     if stuck:
-        return Choice("downgrade", False, f"{_names(stuck)} has no downgrade", "-")
+        return no_downgrade(f"{_names(stuck)} has no downgrade")
     names = _names([str(step["revision"]) for step in steps])
     return Choice("downgrade", True, f"each of {names} can be taken back", f"what {names} added is dropped, with what was written into it")
 

@@ -10,11 +10,13 @@ SIGKILL of the controller a module runs to its end - is found by the environment
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import glob
 import json
 import os
 import shlex
+import signal
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ TAKEN, REPLACED = 75, 76
 _HOLDER = """
 lock={lock}; record={record}
 if [ {again} = 1 ]; then grep -qF {run} "$record" || exit {replaced}; fi
-mkdir -p "$(dirname "$lock")" || exit 73
+mkdir -p -m 0700 "$(dirname "$lock")" || exit 73
 exec 9>>"$lock" || exit 73
 flock -w 2 9 || exit {taken}
 printf '{{"pid": %d, %s' $$ {rest} >"$record.$$" && mv "$record.$$" "$record" || exit 73
@@ -120,10 +122,32 @@ def holds(pid: int, lock: str) -> bool:
         return False
 
 
-def working(lock: str, run: str) -> list[str]:
-    """Return the processes of other runs under the same lock that still work, each with its number and command."""
-    found = []
+@dataclass(frozen=True)
+class Work:
+    """A process of an earlier run.
+
+    :ivar name: of its command.
+    """
+
+    pid: int
+    name: str
+    stage: str
+
+    def told(self) -> str:
+        """Return it for a person."""
+        return f"{self.name} (process {self.pid}, stage {self.stage or 'unknown'})"
+
+
+def working(lock: str, run: str) -> list[Work]:
+    """Return the processes of other runs under the same lock that still work.
+
+    This process and those that it descends from are none of them, whatever their environment says: it may come from a cache of facts.
+    """
+    found, mine = [], _ancestry()
     for path in glob.glob("/proc/[0-9]*/environ"):
+        pid = int(path.split("/")[2])
+        if pid in mine:
+            continue
         try:
             with open(path, "rb") as stream:
                 values = dict(item.partition(b"=")[::2] for item in stream.read().split(b"\0"))
@@ -133,9 +157,34 @@ def working(lock: str, run: str) -> list[str]:
             continue
         other = values.get(RUN.encode(), run.encode())
         if other != run.encode() and values.get(LOCK.encode()) == lock.encode():
-            stage = values.get(STAGE.encode(), b"").decode(errors="replace")
-            found.append(f"{name} (process {path.split('/')[2]}, stage {stage or 'unknown'})")
-    return sorted(found)
+            found.append(Work(pid, name, values.get(STAGE.encode(), b"").decode(errors="replace")))
+    return sorted(found, key=lambda work: work.pid)
+
+
+def _ancestry() -> set[int]:
+    """Return this process and all that it descends from."""
+    found, pid = set(), os.getpid()
+    while pid > 1:
+        found.add(pid)
+        try:
+            with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as stream:
+                pid = int(stream.read().rpartition(")")[2].split()[1])
+        except OSError:  # not ours to see
+            break
+    return found
+
+
+def end_working(lock: str, run: str, grace: float = 5.0) -> list[Work]:
+    """End what other runs still work on, at first by a word and after *grace* seconds by force; return what was ended."""
+    ended: dict[int, Work] = {}
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for work in working(lock, run):
+            ended[work.pid] = work
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(work.pid, number)
+        if wait_until(lambda: not working(lock, run), grace):
+            break
+    return list(ended.values())
 
 
 def lost(environment: Mapping[str, str]) -> str:

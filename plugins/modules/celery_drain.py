@@ -16,7 +16,8 @@ description:
     meanwhile wait in their queues. Stopping a worker then loses nothing - a plain stop kills what runs on after ten seconds.
   - When O(wait) is over and tasks are still being worked on, the workers consume again as before, and the task fails with a list of
     what is left, so that nothing has changed.
-  - Where no worker answers at all, there is nobody to be drained; the task warns, and changes nothing.
+  - A worker that does not answer cannot be drained; the task warns, and goes on with the others, since waiting for it would keep a
+    release from being replaced because it is sick.
   - V(resumed) lets the workers consume their queues again. A worker that was replaced does so by itself.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
@@ -42,7 +43,9 @@ options:
     choices: [drained, resumed]
     default: drained
   queues:
-    description: Queues to resume. Those of the option C(-Q) in the containers' command when empty.
+    description:
+      - Queues to resume. When empty, those that each worker consumed before it was drained, as O(marker) has them; else those of the
+        option C(-Q) in the command of its container; else those of the application's settings.
     type: list
     elements: str
     default: []
@@ -52,7 +55,7 @@ options:
     default: 300
   marker:
     description:
-      - File that is there while the workers are drained, so that a later run knows it when this one is cut.
+      - File that is there while the workers are drained, so that a later run knows it when this one is cut, and what they consumed.
         M(residency.scheduler.stack_plan) looks at it. Nothing is kept without.
     type: path
     version_added: 0.4.0
@@ -93,7 +96,9 @@ seconds:
   sample: 4.6
 """
 
+import json
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -101,8 +106,8 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils import celery
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project
-from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
-from ansible_collections.residency.scheduler.plugins.module_utils.files import write_text
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_containers
+from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
 
@@ -114,32 +119,34 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     marker = parameters["marker"]
     if not workers:
         # Nobody consumes, and nobody can be told to.
-        _mark(marker if not check_mode else None, False)
+        if not check_mode:
+            _forget(marker)
         return {"changed": False, "queues": {}, "left": [], "seconds": 0.0}
-    wanted = [] if parameters["state"] == "drained" else list(parameters["queues"]) or queues_of(workers[0].command)
-    secrets, timeout = project.secrets(), float(parameters["timeout"])
-    before = celery.ask(workers, parameters["app"], "consumed", runner, secrets, timeout=timeout)["before"]
-    changed = any(sorted(names) != sorted(wanted) for names in before.values())
-    result = {"changed": changed, "queues": before, "left": [], "seconds": 0.0, "diff": _diff(before, wanted)}
-    if not before:
-        # Waiting for them would keep a release from being replaced because it is sick.
-        told = f"None of {len(workers)} Celery workers answered, so nothing could be drained; tasks that they work on may be cut."
-        return {**result, "changed": False, "warnings": [told]}
+    secrets, timeout, app = project.secrets(), float(parameters["timeout"]), str(parameters["app"])
+    answer = celery.ask(workers, app, "consumed", runner, secrets, timeout=timeout)
+    before, draining = answer["before"], parameters["state"] == "drained"
+    consumed = consumed_by(before, parameters["queues"], _read(marker), workers, answer["default"])
+    wanted = {node: [] if draining else consumed[node] for node in before}
+    changed = any(sorted(before[node]) != sorted(wanted[node]) for node in before)
+    result = {"changed": changed, "queues": before, "left": [], "seconds": 0.0, "diff": {"before": _told(before), "after": _told(wanted)}}
+    silent = len(workers) - celery.answering(workers, list(before))
+    if silent:
+        what = "drained, and tasks that they work on may be cut" if draining else "told to go on"
+        result["warnings"] = [f"{silent} of {len(workers)} Celery workers did not answer: they could not be {what}."]
     # Workers that consume nothing may still be working: draining always waits.
-    if check_mode:
+    if check_mode or not before:
         return result
-    if parameters["state"] == "resumed" and not changed:
-        _mark(marker, False)
+    if not draining:
+        if changed:
+            celery.ask(workers, app, "resume", runner, secrets, timeout=timeout, queues=wanted)
+        _forget(marker)
         return result
-    if parameters["state"] == "resumed":
-        celery.ask(workers, parameters["app"], "resume", runner, secrets, timeout=timeout, queues=wanted)
-        _mark(marker, False)
-        return result
-    _mark(marker, True)
-    answer = celery.ask(workers, parameters["app"], "drain", runner, secrets, timeout=timeout, wait=float(parameters["wait"]))
+    if marker:
+        write_text(marker, json.dumps(consumed) + "\n", 0o640)
+    answer = celery.ask(workers, app, "drain", runner, secrets, timeout=timeout, wait=float(parameters["wait"]), queues=consumed)
     result |= {"left": answer["left"], "seconds": answer["seconds"]}
     if answer["left"]:
-        _mark(marker, False)
+        _forget(marker)
         tasks = ", ".join(f"{task['task']} ({task['state']} on {task['node']})" for task in answer["left"])
         raise Problem(
             "Draining the Celery workers failed",
@@ -150,31 +157,67 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     return result
 
 
-def _mark(marker: str | None, drained: bool) -> None:
-    if marker and drained:
-        write_text(marker, "", 0o640)
-    elif marker and os.path.exists(marker):
+def consumed_by(
+    before: Mapping[str, Sequence[str]],
+    asked: Sequence[str],
+    marked: Mapping[str, Sequence[str]],
+    workers: Sequence[Container],
+    default: Sequence[str],
+) -> dict[str, list[str]]:
+    """Return the queues that each node consumes when it is not drained. Pure.
+
+    :arg before: what the nodes consume now; nothing, where they are drained already.
+    :arg asked: what the task's author says.
+    :arg marked: what they consumed when they were drained.
+    :arg default: the queues of a worker whose command names none.
+    """
+    commands = {item.hostname: queues_of(item.command) for item in workers}
+    return {
+        node: list(asked or marked.get(node) or before[node] or commands.get(node.rpartition("@")[2]) or default) for node in sorted(before)
+    }
+
+
+def _read(marker: str | None) -> dict[str, list[str]]:
+    try:
+        found = json.loads(read_text(marker) or "{}") if marker else {}
+    except ValueError:
+        # It was being written when the power went.
+        found = {}
+    return {str(node): [str(name) for name in names] for node, names in found.items()} if isinstance(found, dict) else {}
+
+
+def _forget(marker: str | None) -> None:
+    if marker and os.path.exists(marker):
         os.unlink(marker)
 
 
 def queues_of(command: Sequence[str]) -> list[str]:
-    """Return the queues of the option ``-Q`` of a worker's command; Celery's default queue without one. Pure."""
-    words = [part for word in command for part in word.split()]
+    """Return the queues of the option ``-Q`` of a worker's command; none where it has none, or names a variable. Pure."""
+    found = [name for name in _option(command).split(",") if name]
+    return [] if any("$" in name for name in found) else found
+
+
+def _option(command: Sequence[str]) -> str:
+    words = [part for word in command for part in _words(word)]
     for index, word in enumerate(words):
         if word in ("-Q", "--queues") and index + 1 < len(words):
-            return words[index + 1].split(",")
+            return words[index + 1]
         if word.startswith("--queues="):
-            return word.removeprefix("--queues=").split(",")
+            return word.removeprefix("--queues=")
         if word.startswith("-Q") and len(word) > 2:
-            return word.removeprefix("-Q").split(",")
-    return ["celery"]
+            return word.removeprefix("-Q")
+    return ""
 
 
-def _diff(before: Mapping[str, Sequence[str]], wanted: Sequence[str]) -> dict[str, str]:
-    return {
-        "before": "".join(f"{node}: {', '.join(names) or 'nothing'}\n" for node, names in sorted(before.items())),
-        "after": "".join(f"{node}: {', '.join(sorted(wanted)) or 'nothing'}\n" for node in sorted(before)),
-    }
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:  # an apostrophe in a script
+        return text.split()
+
+
+def _told(queues: Mapping[str, Sequence[str]]) -> str:
+    return "".join(f"{node}: {', '.join(sorted(names)) or 'nothing'}\n" for node, names in sorted(queues.items()))
 
 
 def main() -> None:

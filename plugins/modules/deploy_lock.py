@@ -37,9 +37,11 @@ attributes:
     description: A run that holds the lock holds it once.
 options:
   path:
-    description: The lock's file. A record of the holder lies beside it.
+    description:
+      - The lock's file. A record of the holder lies beside it. Its folder is made (0700); it should be nobody's but root's, since
+        whoever can write there can keep every run away.
     type: path
-    default: /run/lock/residency-scheduler.lock
+    default: /run/residency-scheduler/residency-scheduler.lock
   state:
     description: V(absent) gives the lock back before the run ends.
     type: str
@@ -50,9 +52,14 @@ options:
     type: str
     default: ""
   wait:
-    description: Seconds to wait at most for what an earlier run still works on. V(0) goes on at once, for an emergency.
+    description: Seconds to wait at most for what an earlier run still works on.
     type: int
     default: 900
+  end:
+    description:
+      - End what an earlier run still works on, by SIGTERM and after five seconds by SIGKILL, rather than wait for it. For an emergency.
+    type: bool
+    default: false
   by:
     description: Who runs this, for others to see. The user on the controller when empty.
     type: str
@@ -71,7 +78,7 @@ options:
 EXAMPLES = r"""
 - name: Let no other run work on this server
   residency.scheduler.deploy_lock:
-    path: /run/lock/residency-scheduler.lock
+    path: /run/residency-scheduler/residency-scheduler.lock
 
 - name: Take the lock away from a run that hangs
   residency.scheduler.deploy_lock:
@@ -88,9 +95,9 @@ ansible_facts:
       description: To be set as the play's C(environment); empty with O(state=absent).
       returned: always
       type: dict
-      sample: {RESIDENCY_SCHEDULER_RUN: controller-4711-89, RESIDENCY_SCHEDULER_LOCK: /run/lock/residency-scheduler.lock}
+      sample: {RESIDENCY_SCHEDULER_RUN: controller-4711-89, RESIDENCY_SCHEDULER_LOCK: /run/residency-scheduler/residency-scheduler.lock}
 interrupted:
-  description: The run whose record was left here since it never ended properly; empty if there is none.
+  description: The run whose record was left here since it did not come to its end, as it failed or was cut; empty if there is none.
   returned: O(state=present)
   type: str
   sample: ""
@@ -99,6 +106,12 @@ waited_seconds:
   returned: O(state=present)
   type: float
   sample: 0.0
+ended:
+  description: What of an earlier run was ended.
+  returned: O(state=present)
+  type: list
+  elements: str
+  sample: ["docker (process 4711, stage services)"]
 """
 
 import contextlib
@@ -115,10 +128,11 @@ from ansible_collections.residency.scheduler.plugins.module_utils.files import w
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
 ARGUMENT_SPEC: dict[str, Any] = {
-    "path": {"type": "path", "default": "/run/lock/residency-scheduler.lock"},
+    "path": {"type": "path", "default": "/run/residency-scheduler/residency-scheduler.lock"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "takeover": {"type": "str", "default": ""},
     "wait": {"type": "int", "default": 900},
+    "end": {"type": "bool", "default": False},
     "by": {"type": "str", "default": ""},
     "run": {"type": "str", "default": ""},
     "step": {"type": "str", "choices": ["look", "confirm"], "default": "look"},
@@ -180,14 +194,16 @@ def confirm(parameters: Mapping[str, Any]) -> dict[str, Any]:
             raise _refusal(lock)
         raise Problem(REFUSED, f"the lock {lock} could not be taken", "Look whether its folder can be written to, and for flock(1).")
     started = time.monotonic()
-    if parameters["wait"] and not run_lock.wait_until(lambda: not run_lock.working(lock, name), parameters["wait"]):
-        left = ", ".join(run_lock.working(lock, name))
+    ended = run_lock.end_working(lock, name) if parameters["end"] else []
+    if not run_lock.wait_until(lambda: not run_lock.working(lock, name), parameters["wait"]):
+        left = ", ".join(work.told() for work in run_lock.working(lock, name))
         why = f"after {parameters['wait']} s an earlier run still works on this server: {left}"
         raise Problem(REFUSED, why, "Wait for its end, or end that process, then run this again.")
     environment = {run_lock.RUN: name, run_lock.LOCK: lock}
     return {
         "changed": False,
         "waited_seconds": round(time.monotonic() - started, 1),
+        "ended": [work.told() for work in ended],
         "ansible_facts": {"scheduler_environment": environment},
     }
 

@@ -17,7 +17,7 @@ description:
     repository on the server has already - nothing is fetched -, and C(.env) and the generated compose file are those of that time.
   - Nothing that runs is touched.
   - While the checkout is on its way, a marker file says so. A run that finds one finishes the checkout by force, as what lies in the
-    working tree is a cut run's work; without it, local changes are refused.
+    working tree is a cut run's work; without it, local changes to tracked files are refused, in check mode too.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
 requirements:
@@ -118,11 +118,14 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     if gone:
         remedy = f"Deploy the release anew: ansible-playbook playbooks/deploy.yml -e scheduler_version={record['version']}"
         raise Problem(FAILED, f"{', '.join(gone)} of {record['version']} is not in {copies}", remedy)
-    behind = _behind(parameters["home"], record, os.path.exists(parameters["marker"]), runner)
+    cut = os.path.exists(parameters["marker"])
+    behind = _behind(parameters["home"], record, cut, runner)
+    if behind and not cut:
+        _refuse_changes(parameters["home"], record, runner)
     changed = [path for name, (path, _mode) in targets.items() if read_text(path) != texts[name]]
     if not check_mode:
         if behind:
-            _checkout(parameters, record, runner)
+            _checkout(parameters, record, cut, runner)
         for name, (path, mode) in targets.items():
             if path in changed:
                 write_text(path, texts[name], mode)
@@ -152,9 +155,18 @@ def _behind(home: str, record: Mapping[str, Any], cut: bool, runner: Runner) -> 
     return cut or runner.run(["git", "-C", home, "rev-parse", "HEAD"]).stdout.strip() != record["commit"]
 
 
-def _checkout(parameters: Mapping[str, Any], record: Mapping[str, Any], runner: Runner) -> None:
+def _refuse_changes(home: str, record: Mapping[str, Any], runner: Runner) -> None:
+    """Raise a Problem where tracked files are not as their commit has them: without a marker that is a person's work."""
+    asked = runner.run(["git", "-C", home, "status", "--porcelain", "--untracked-files=no"])
+    lines = require(asked, f"Looking at {home} failed", f"Look at `git -C {home} status`.").stdout.splitlines()
+    if lines:
+        names = ", ".join(line[3:] for line in lines[:10]) + (f" and {len(lines) - 10} more" if len(lines) > 10 else "")
+        remedy = f"Look at `git -C {home} diff`; keep what is wanted by `git -C {home} stash`, then run this again. Nothing was written."
+        raise Problem(f"Checking out {record['version']} was refused", f"{home} has local changes, in {names}", remedy)
+
+
+def _checkout(parameters: Mapping[str, Any], record: Mapping[str, Any], cut: bool, runner: Runner) -> None:
     marker, home = parameters["marker"], parameters["home"]
-    cut = os.path.exists(marker)
     if cut:
         # Of the checkout that was cut.
         with contextlib.suppress(FileNotFoundError):
@@ -162,10 +174,8 @@ def _checkout(parameters: Mapping[str, Any], record: Mapping[str, Any], runner: 
     write_text(marker, f"{record['commit']}\n", 0o640)
     force = ["--force"] if cut else []
     done = runner.run(["git", "-C", home, "-c", "advice.detachedHead=false", "checkout", "--quiet", *force, "--detach", record["commit"]])
-    if done.rc != 0 and not cut:
-        # Git refused before it wrote anything: what differs is a person's work.
-        os.unlink(marker)
-    require(done, f"Checking out {record['version']} failed", f"Look at `git -C {home} status`; local changes are never overwritten.")
+    # Where it fails - a full disk, say - the marker stays: the tree was clean before, so what lies in it now is ours to finish.
+    require(done, f"Checking out {record['version']} failed", f"Look at `git -C {home} status` and `df -h {home}`, then run this again.")
     os.unlink(marker)
 
 

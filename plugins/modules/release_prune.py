@@ -86,14 +86,17 @@ from ansible_collections.residency.scheduler.plugins.module_utils.problem import
 
 
 def decide(records: Sequence[Mapping[str, Any]], keep: int) -> tuple[list[Mapping[str, Any]], list[str]]:
-    """Return the releases that are not needed any more, and the image references that only they have. Pure."""
+    """Return the releases that are not needed any more, and the image references that only they have. Pure.
+
+    Those that were called pruned before are among them: the run that did so may have been cut.
+    """
     good = sorted((item for item in records if item["verdict"] == "good"), key=lambda item: int(item["order"]))
     since = int(good[-1]["order"]) if good else -1
     needed = [item for item in records if item in good[-keep:] or item["order"] > since]
     # What was gone back from is wanted again as likely as not: the newest of them stays.
     left = [item for item in records if item["verdict"] == "rolled_back" and item["proven"]]
     needed += sorted(left, key=lambda item: int(item["order"]))[-1:]
-    old = [item for item in records if item not in needed and not item["pruned"]]
+    old = [item for item in records if item not in needed]
     kept = {str(image["reference"]) for item in needed for image in item["images"].values()}
     # Ready-made images carry no release's tag: they are not ours to remove.
     built = {str(image["reference"]) for item in old for service, image in item["images"].items() if _is_built(service, image)}
@@ -115,9 +118,11 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner, now: da
     present = read_images(references, runner).ids
     used = _used(runner) if present else set()
     removable = [reference for reference in references if reference in present and present[reference] not in used]
+    new = [item for item in old if not item["pruned"]]
+    files = _files(state_dir, old, [item for item in records if item not in old])
     result = {
-        "changed": bool(old or removable),
-        "releases": [str(item["id"]) for item in old],
+        "changed": bool(new or removable or files),
+        "releases": [str(item["id"]) for item in new],
         "images": removable,
         "freed_bytes": 0,
         "diff": {"before": "".join(f"{name}\n" for name in removable), "after": ""},
@@ -127,12 +132,15 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner, now: da
     root = require(runner.run(["docker", "info", "--format", "{{.DockerRootDir}}"]), "Asking Docker failed", "Start Docker.").stdout.strip()
     before = _free(root)
     # Said first: a release that is half gone is never offered as a way back.
-    ledger.append(state_dir, [{"at": now.isoformat(timespec="seconds"), "id": item["id"], "verdict": ledger.PRUNED} for item in old])
+    ledger.append(state_dir, [{"at": now.isoformat(timespec="seconds"), "id": item["id"], "verdict": ledger.PRUNED} for item in new])
     if removable:
         # An image in use since is refused by Docker, and goes with a later run.
         runner.run(["docker", "image", "rm", *removable], timeout=300)
-    _remove_files(state_dir, old, [item for item in records if item not in old])
-    return {**result, "freed_bytes": max(0, _free(root) - before)}
+    for path in files:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    left = read_images(removable, runner).ids
+    return {**result, "images": [name for name in removable if name not in left], "freed_bytes": max(0, _free(root) - before)}
 
 
 def _used(runner: Runner) -> set[str]:
@@ -149,13 +157,12 @@ def _free(path: str) -> int:
     return found.f_bavail * found.f_frsize
 
 
-def _remove_files(state_dir: str, old: Sequence[Mapping[str, Any]], needed: Sequence[Mapping[str, Any]]) -> None:
+def _files(state_dir: str, old: Sequence[Mapping[str, Any]], needed: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the files that are there of *old* releases, and of no other."""
     commits = {str(item["commit"])[:12] for item in needed}
     paths = [os.path.join(ledger.folder(state_dir, str(item["id"])), name) for item in old for name in (".env", "compose.yml")]
     paths += [os.path.join(state_dir, "compose", f"{commit}.yml") for commit in {str(item["commit"])[:12] for item in old} - commits]
-    for path in paths:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
+    return [path for path in paths if os.path.exists(path)]
 
 
 def main() -> None:

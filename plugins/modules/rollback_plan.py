@@ -54,7 +54,8 @@ options:
     default: newest
   automatic:
     description:
-      - For recovery - go back to the last good release, keep the database where that works, else downgrade; never restore.
+      - For recovery - the last good release has to serve, also where it was the one that runs; keep the database where that works,
+        else take back what releases that were tried since have migrated; never restore.
     type: bool
     default: false
 """
@@ -156,26 +157,39 @@ def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
     """Read, decide, and return the way back."""
     records = ledger.read_records(parameters["state_dir"])
     left = rollback.leaving(records)
-    target = rollback.choose_target(records, left, "" if parameters["automatic"] else parameters["to"])
+    automatic = bool(parameters["automatic"])
+    target = rollback.choose_target(records, left, "" if automatic else parameters["to"], automatic)
     references = [str(image["reference"]) for image in target["images"].values()]
     rollback.check_images(target, read_images(references, runner).ids)
-    postgres = find(Project.from_parameters(parameters["project"]), parameters["database_service"], runner)
-    present = _revision(postgres)
+    try:
+        postgres = find(Project.from_parameters(parameters["project"]), parameters["database_service"], runner)
+        present = _revision(postgres)
+    except Problem as problem:
+        # A deployment that recovers mends that first.
+        raise Problem(problem.what, problem.why, problem.remedy, **problem.details, database_down=True) from problem
+    stays = left is not None and left["id"] == target["id"]
     project = _project(parameters, left or target)
     choices, backup = [rollback.keep(target, present)], None
     if not choices[0].possible or parameters["database"] == "restore":
         backup = _backup(parameters, left, target, postgres.database)
-        downgrade, project = _downgrade(parameters, rollback.tried(records), target, present, runner)
-        choices += [downgrade, _restore(postgres, target, backup)]
+        restore = _restore(postgres, target, backup)
+        if automatic and stays:
+            downgrade = rollback.no_downgrade(f"no release was tried since {target['version']}: a person moved the database")
+        elif parameters["database"] == "restore" and restore.possible and not automatic:
+            downgrade = rollback.no_downgrade("it was not asked for")
+        else:
+            downgrade, project = _downgrade(parameters, rollback.tried(records), target, present, runner)
+        choices += [downgrade, restore]
     elif parameters["database"] == "downgrade":
         # Nothing is there to take back.
         choices.append(Choice("downgrade", True, choices[0].why, choices[0].price))
-    chosen = rollback.decide(parameters["database"], choices, target, parameters["automatic"])
+    chosen = rollback.decide(parameters["database"], choices, target, automatic)
     database = "keep" if chosen.database == "downgrade" and choices[0].possible else chosen.database
     version = left["version"] if left else "nothing"
     going = f"Going back from {version} to {target['version']}"
-    if left and left["id"] == target["id"]:
-        going = f"{target['version']} is the release to go back to already; to go further back, name one in rollback_to"
+    if stays:
+        going = f"{target['version']} is the release to go back to already"
+        going += "" if automatic else "; to go further back, name one in rollback_to"
     return {
         "changed": False,
         "target": dict(target),
@@ -206,21 +220,29 @@ def _downgrade(
 ) -> tuple[Choice, dict[str, Any]]:
     """Return whether an image takes the revisions back, and the project with that image.
 
-    It is that of the release that is left, unless one that was tried before it has migrated the database.
+    It is that of the release that is left, unless one that was tried before it has migrated the database. An image that is gone, or
+    does not start, is one that cannot.
     """
-    wanted = list(target.get("revision") or [])
     first: tuple[Choice, dict[str, Any]] | None = None
     for record in [*tried[:ATTEMPTS], target][:ATTEMPTS]:
         project = _project(parameters, record)
-        asked = {**parameters, "project": project}
-        known = {entry["revision"] for entry in alembic.ask(asked, runner, history=True)["history"]}
-        fits = len(wanted) == 1 and set(wanted) <= known and set(present) <= known
-        steps = alembic.ask(asked, runner, target=wanted[0])["steps"] if fits else []
-        found = rollback.downgrade(target, known, steps, present), project
+        found = _ask({**parameters, "project": project}, record, target, present, runner), project
         if found[0].possible:
             return found
         first = first or found
     return first or (rollback.downgrade(target, set(), [], present), _project(parameters, target))
+
+
+def _ask(parameters: Mapping[str, Any], record: Record, target: Record, present: list[str], runner: Runner) -> Choice:
+    """Return whether the image of *record* takes the revisions back."""
+    wanted = list(target.get("revision") or [])
+    try:
+        known = {entry["revision"] for entry in alembic.ask(parameters, runner, history=True)["history"]}
+        fits = len(wanted) == 1 and set(wanted) <= known and set(present) <= known
+        steps = alembic.ask(parameters, runner, target=wanted[0])["steps"] if fits else []
+    except Problem as problem:
+        return rollback.no_downgrade(f"the image of {record['version']} cannot be asked ({problem.why})")
+    return rollback.downgrade(target, known, steps, present)
 
 
 def _backup(parameters: Mapping[str, Any], left: Record | None, target: Record, database: str) -> Backup | None:

@@ -67,12 +67,13 @@ actions:
     - What has to be done, in that order; empty when the running stack is the wanted one. Besides services to C(create), C(replace),
       C(start), C(scale), C(remove) or C(reload) there is C(drain) before workers are replaced, C(resume) after a run that was cut, and
       C(sweep) for a C(container) that such a run left half-made.
+    - C(prove) names the services that have to answer after the action. What a proxy is reloaded for is proven after that reload.
   returned: always
   type: list
   elements: dict
   sample:
-    - {service: backend, action: replace, reason: "image 1f0c2a9b7d11 runs, 83bb51e0a1ce is wanted"}
-    - {service: nginx, action: reload, reason: "it resolved backend before that was replaced"}
+    - {service: backend, action: replace, reason: "image 1f0c2a9b7d11 runs, 83bb51e0a1ce is wanted", prove: []}
+    - {service: nginx, action: reload, reason: "it resolved backend before that was replaced", prove: [backend, nginx]}
 """
 
 import os
@@ -96,7 +97,7 @@ def run(parameters: dict[str, Any], runner: Runner) -> dict[str, Any]:
     wanted = _wanted(project, services, runner)
     running = _running(project, services, runner)
     marker = parameters["drain_marker"]
-    actions = decide(wanted, running, back=parameters["back"], drained=bool(marker) and os.path.exists(marker))
+    actions = decide(wanted, running, back=parameters["back"], drained=_written(marker) if marker else None)
     return {
         "changed": False,
         "actions": [action.to_dict() for action in actions],
@@ -127,6 +128,14 @@ def _wanted(project: Project, services: list[StackService], runner: Runner) -> l
         )
         for name in order
     ]
+
+
+def _written(path: str) -> datetime | None:
+    """Return when the file was written; None if there is none."""
+    try:
+        return datetime.fromtimestamp(os.stat(path).st_mtime, UTC)
+    except FileNotFoundError:
+        return None
 
 
 def _newest(paths: Iterable[str]) -> datetime | None:

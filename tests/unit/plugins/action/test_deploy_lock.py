@@ -112,3 +112,14 @@ def test_a_run_whose_lock_was_taken_over_does_nothing_more(controller: Controlle
     code, output = end(first)
     assert code == 2
     assert "Going on was refused: this run has lost the server's lock" in output
+
+
+def test_a_controller_that_has_ended_is_not_alive_though_nobody_has_noticed() -> None:
+    main = subprocess.Popen(["sleep", "60"])
+    started = plugin._started(main.pid)
+    assert plugin._alive(main.pid, started)
+    main.kill()
+    os.waitid(os.P_PID, main.pid, os.WEXITED | os.WNOWAIT)
+    assert not plugin._alive(main.pid, started)
+    main.wait()
+    assert not plugin._alive(main.pid, started)

@@ -90,7 +90,8 @@ def test_a_worker_is_drained_and_resumed(app: Any, install) -> None:
         assert list(celery_script.main("the_app", "consumed", [HOST], 5.0)["before"].values()) == [[]]
         assert celery_script._canaries(app, ["default"], 0.5)[0]["error"].startswith("TimeoutError")
     finally:
-        celery_script.main("the_app", "resume", [HOST], 5.0, queues=["aside", "default"])
+        (node,) = answer["before"]
+        celery_script.main("the_app", "resume", [HOST], 5.0, queues={node: ["aside", "default"]})
     assert list(celery_script.main("the_app", "consumed", [HOST], 5.0)["before"].values()) == [["aside", "default"]]
     assert celery_script._canaries(app, ["default"], 5.0)[0]["error"] == ""
 

@@ -74,6 +74,7 @@ GOOD, OTHER = record("good"), record("good", version="v0")
         pytest.param([GOOD, record("good", "2", version="v2")], "candidate", True, ["new candidate"], id="back to an older one"),
         pytest.param([OTHER, record("candidate", "2")], "good", False, ["2 good"], id="the next run finishes it"),
         pytest.param([GOOD, record("candidate", "2", version="v2")], "good", False, ["2 failed"], id="another one was cut meanwhile"),
+        pytest.param([record("candidate"), record("failed", "2", version="v2")], "candidate", False, ["1 candidate"], id="tried again"),
         pytest.param(
             [record("candidate", version="v2")], "good", True, ["new good", "1 failed"], id="the first one, after one that was cut"
         ),
@@ -98,6 +99,43 @@ def test_a_rollback_is_said_in_one_write() -> None:
     assert ledger.say([GOOD], "1", "failed", {}).changed
     with pytest.raises(Problem, match="Recording the release failed"):
         ledger.say(records, "3", "good", {})
+
+
+@pytest.mark.parametrize("verdict", ["good", "failed"])
+def test_what_cut_runs_left_open_is_closed(verdict: str) -> None:
+    records = [GOOD, record("candidate", "2", version="v2"), record("candidate", "3", version="v3")]
+    about, instead = ("1", {"instead_of": "3", "why": "it crashed"}) if verdict == "good" else ("3", {"why": "no room"})
+    said = ledger.say(records, about, verdict, instead)
+    assert {event["id"]: event["verdict"] for event in said.verdicts} == {
+        **({"1": "good", "3": "rolled_back"} if verdict == "good" else {"3": "failed"}),
+        "2": "failed",
+    }
+
+
+def test_of_several_verdicts_none_counts_when_the_disk_is_full(tmp_path: Path, monkeypatch) -> None:
+    write(tmp_path, "1", "good")
+    before = (tmp_path / "releases" / "history.jsonl").read_bytes()
+
+    def full(stream: Any, data: bytes) -> None:
+        stream.write(data[:60])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ledger, "_write_all", full)
+    with pytest.raises(Problem, match="No space left on device"):
+        ledger.append(str(tmp_path), [{"id": "1", "verdict": "good"}, {"id": "2", "verdict": "rolled_back"}])
+    assert (tmp_path / "releases" / "history.jsonl").read_bytes() == before
+
+
+def test_a_ledger_that_is_no_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "releases").touch()
+    with pytest.raises(Problem, match="has to be a folder"):
+        ledger.read_records(str(tmp_path))
+
+
+def test_a_record_that_is_there_already_is_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "releases" / "1" / "mine").mkdir(parents=True)
+    with pytest.raises(Problem, match=r"Writing .*/releases/1 failed"):
+        ledger._write_record(str(tmp_path), {"id": "1"}, {})
 
 
 def test_which_release_serves() -> None:

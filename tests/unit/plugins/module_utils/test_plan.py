@@ -126,6 +126,7 @@ def test_what_a_cut_run_left_half_made_goes_first(others: list[Running], then: s
         "action": "sweep",
         "reason": "a run that was cut left 0123456789ab_app-backend-1",
         "container": "0123456789ab_app-backend-1",
+        "prove": [],
     }
     assert [f"{action.service} {action.action}: {action.reason}" for action in actions] == [then]
 
@@ -139,9 +140,9 @@ def test_a_proxy_that_nobody_wants_is_left_alone() -> None:
     assert [action.service for action in decide(wanted, [replace(IS_BACKEND, image_id=OLD)])] == ["backend"]
 
 
-def test_the_result_shows_no_more_than_service_action_reason() -> None:
+def test_the_result_shows_what_a_role_needs() -> None:
     (action,) = decide([BACKEND], [])
-    assert action.to_dict() == {"service": "backend", "action": "create", "reason": "it does not exist"}
+    assert action.to_dict() == {"service": "backend", "action": "create", "reason": "it does not exist", "prove": ["backend"]}
     assert (action.before, action.after) == ("absent", "1 x app:v1")
 
 
@@ -182,35 +183,60 @@ OF_BEFORE = [item if item.service in ("db", "nginx") else replace(item, image_id
         pytest.param(
             OF_BEFORE,
             False,
-            False,
+            None,
             "worker drain, backend replace, nginx reload, worker replace, beat replace, frontend replace, nginx reload",
             id="forward: an old worker gets no new tasks",
         ),
         pytest.param(
             OF_BEFORE,
             True,
-            False,
+            None,
             "backend replace, nginx reload, beat replace, worker drain, worker replace, frontend replace, nginx reload",
             id="back: new tasks are finished by the new workers",
         ),
         pytest.param(
             OF_BEFORE,
             False,
-            True,
+            LATER,
             "backend replace, nginx reload, worker replace, beat replace, frontend replace, nginx reload",
             id="drained already, since the migration",
         ),
-        pytest.param(OF_NOW, False, True, "worker resume", id="a run was cut after it drained the workers"),
+        pytest.param(
+            OF_BEFORE,
+            False,
+            NOON - timedelta(seconds=1),
+            "worker drain, backend replace, nginx reload, worker replace, beat replace, frontend replace, nginx reload",
+            id="drained before a reboot: they consume again",
+        ),
+        pytest.param(OF_NOW, False, LATER, "worker resume", id="a run was cut after it drained the workers"),
         pytest.param(
             OF_NOW[:2],
             False,
-            True,
+            LATER,
             "backend create, worker create, beat create, frontend create, nginx reload",
             id="no worker is there to be resumed",
         ),
-        pytest.param(OF_NOW, True, False, "", id="nothing"),
+        pytest.param(OF_NOW, True, None, "", id="nothing"),
     ],
 )
-def test_the_order_loses_no_task(running: list[Running], back: bool, drained: bool, actions: str) -> None:
+def test_the_order_loses_no_task(running: list[Running], back: bool, drained: datetime | None, actions: str) -> None:
     decided = decide(STACK, running, back=back, drained=drained)
     assert ", ".join(f"{action.service} {action.action}" for action in decided) == actions
+
+
+def test_a_service_is_proven_as_soon_as_the_proxy_knows_its_address() -> None:
+    proven = [(action.service, action.action, action.prove) for action in decide(STACK, OF_BEFORE)]
+    assert proven == [
+        ("worker", "drain", ()),
+        ("backend", "replace", ()),
+        ("nginx", "reload", ("backend", "nginx")),
+        ("worker", "replace", ("worker",)),
+        ("beat", "replace", ("beat",)),
+        ("frontend", "replace", ()),
+        ("nginx", "reload", ("frontend", "nginx")),
+    ]
+
+
+def test_what_nobody_listed_has_no_proof() -> None:
+    extra = WantedService("extra", "container", 1, "tool:1", NEW, "hash")
+    assert [(action.service, action.prove) for action in decide([DB, extra], [])] == [("db", ("db",)), ("extra", ())]

@@ -62,6 +62,30 @@ def test_the_target(records: list[dict[str, Any]], to: str, leaving: str, target
     assert rollback.choose_target(records, left, to)["version"] == target
 
 
+def test_a_release_of_the_same_version_that_was_left_is_not_meant() -> None:
+    left = record(4, "rolled_back", version="v1.1.0", proven=True)
+    gone = record(5, "good", version="v1.1.0", pruned=True)
+    assert rollback.choose_target([ONE, TWO, THREE, left, gone], THREE, "v1.1.0")["id"] == ONE["id"]
+
+
+@pytest.mark.parametrize(
+    ("records", "target"),
+    [
+        pytest.param([ONE, TWO], "v1.2.0", id="nothing was recorded: it failed before"),
+        pytest.param([ONE], "v1.1.0", id="the only one there is"),
+        pytest.param([ONE, TWO, CUT], "v1.2.0", id="a candidate"),
+        pytest.param([ONE, TWO, record(3, "good", order=9, instead_of="x")], "v1.3.0", id="after a rollback"),
+    ],
+)
+def test_recovery_goes_to_the_last_good_release_never_before_it(records: list[dict[str, Any]], target: str) -> None:
+    assert rollback.choose_target(records, rollback.leaving(records), "", automatic=True)["version"] == target
+
+
+def test_recovery_without_any_good_release() -> None:
+    with pytest.raises(Problem, match="no release was ever good"):
+        rollback.choose_target([CUT], CUT, "", automatic=True)
+
+
 @pytest.mark.parametrize(
     ("records", "to", "words"),
     [
@@ -160,9 +184,10 @@ def test_the_decision(wanted: str, automatic: bool, choices: list[rollback.Choic
         ([ONE, TWO, THREE], 2, ["20251201"], ["stack-backend:v1.1.0"]),
         ([ONE, TWO, THREE, CUT, FAILED], 2, ["20251201"], ["stack-backend:v1.1.0"]),
         ([record(1, "failed"), TWO, THREE], 2, ["20251201"], ["stack-backend:v1.1.0"]),
+        # The run that said so was cut before it removed them.
+        ([{**ONE, "pruned": True}, TWO, THREE], 2, ["20251201"], ["stack-backend:v1.1.0"]),
         # It can be wanted again.
         ([record(1, "rolled_back", proven=True), TWO, THREE], 2, [], []),
-        ([{**ONE, "pruned": True}, TWO, THREE], 2, [], []),
         # The same images, deployed twice.
         ([{**ONE, "images": THREE["images"]}, TWO, THREE], 2, ["20251201"], []),
     ],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,6 +24,10 @@ def said(**answer: Any) -> tuple[str, str]:
     return "docker exec --interactive small-worker-1 python -", f"residency.scheduler:{json.dumps(answer)}\n"
 
 
+def consumed(before: dict[str, list[str]]) -> tuple[str, str]:
+    return said(before=before, default=["of-the-settings"])
+
+
 def drain(folder: Path, runner: Any, recorded: Any, *answers: tuple[str, str], check_mode: bool = False, **options: Any) -> dict[str, Any]:
     fake = runner(("docker ps", "one two"), ("docker container inspect", recorded("docker-26.1-inspect-small-stack.json")), *answers)
     project = {"name": "small", "directory": str(folder), "files": ["docker-compose.yml"], "env_file": ".env"}
@@ -34,24 +39,24 @@ def drain(folder: Path, runner: Any, recorded: Any, *answers: tuple[str, str], c
 
 
 def test_drained(tmp_path: Path, runner, recorded) -> None:
-    result = drain(tmp_path, runner, recorded, said(before=BOTH), said(before=BOTH, left=[], seconds=4.6))
+    result = drain(tmp_path, runner, recorded, consumed(BOTH), said(before=BOTH, left=[], seconds=4.6))
     assert (result["changed"], result["queues"], result["seconds"]) == (True, BOTH, 4.6)
     assert result["diff"]["after"] == "celery@a: nothing\ncelery@b: nothing\n"
-    assert (tmp_path / "drained").exists()
+    assert json.loads((tmp_path / "drained").read_text(encoding="utf-8")) == BOTH
 
 
 def test_a_check_tells_them_nothing(tmp_path: Path, runner, recorded) -> None:
-    assert drain(tmp_path, runner, recorded, said(before=BOTH), check_mode=True)["changed"]
+    assert drain(tmp_path, runner, recorded, consumed(BOTH), check_mode=True)["changed"]
 
 
 def test_workers_that_consume_nothing_may_still_be_working(tmp_path: Path, runner, recorded) -> None:
-    result = drain(tmp_path, runner, recorded, said(before=NOTHING), said(before=NOTHING, left=[], seconds=1.0))
+    result = drain(tmp_path, runner, recorded, consumed(NOTHING), said(before=NOTHING, left=[], seconds=1.0))
     assert not result["changed"]
 
 
 def test_what_is_left_is_named_and_nothing_has_changed(tmp_path: Path, runner, recorded) -> None:
     with pytest.raises(Problem) as caught:
-        drain(tmp_path, runner, recorded, said(before=BOTH), said(before=BOTH, left=[LEFT], seconds=5.0))
+        drain(tmp_path, runner, recorded, consumed(BOTH), said(before=BOTH, left=[LEFT], seconds=5.0))
     assert "after 5 s 1 tasks are left: app.tasks.solve (running on celery@a)" in caught.value.message()
     assert caught.value.details["changed"] is False
     assert not (tmp_path / "drained").exists()
@@ -61,15 +66,47 @@ def test_what_is_left_is_named_and_nothing_has_changed(tmp_path: Path, runner, r
 def test_resumed(before: dict[str, Any], answers: int, changed: bool, tmp_path: Path, runner, recorded) -> None:
     options = {"state": "resumed", "queues": ["notifications", "default"]}
     (tmp_path / "drained").touch()
-    assert drain(tmp_path, runner, recorded, said(before=before), *[said(before=before)] * answers, **options)["changed"] is changed
+    result = drain(tmp_path, runner, recorded, consumed(before), *[said(before=before)] * answers, **options)
+    assert result["changed"] is changed
     assert not (tmp_path / "drained").exists()
 
 
-def test_workers_that_do_not_answer_are_told_of(tmp_path: Path, runner, recorded) -> None:
-    result = drain(tmp_path, runner, recorded, said(before={}))
-    assert not result["changed"]
-    assert result["warnings"][0].startswith("None of 2 Celery workers answered")
-    assert not (tmp_path / "drained").exists()
+@pytest.mark.parametrize(
+    ("before", "words"),
+    [
+        ({}, "2 of 2 Celery workers did not answer: they could not be drained"),
+        ({"celery@a": ["default"]}, "1 of 2 Celery workers did not answer"),
+    ],
+)
+def test_workers_that_do_not_answer_are_told_of(before: dict[str, list[str]], words: str, tmp_path: Path, runner, recorded) -> None:
+    answers = [said(before=before, left=[], seconds=0.5)] if before else []
+    result = drain(tmp_path, runner, recorded, consumed(before), *answers)
+    assert result["warnings"][0].startswith(words)
+    assert (tmp_path / "drained").exists() is bool(before)
+
+
+WORKERS = [SimpleNamespace(hostname="a", command=["celery", "worker", "-Q", "light"]), SimpleNamespace(hostname="b", command=["celery"])]
+
+
+@pytest.mark.parametrize(
+    ("before", "asked", "marked", "found"),
+    [
+        pytest.param([], [], {"celery@a": ["heavy"]}, ["heavy"], id="what it consumed when it was drained"),
+        pytest.param(["light"], [], {"celery@a": ["light", "heavy"]}, ["light", "heavy"], id="a drain that was cut halfway"),
+        pytest.param(["light", "added"], [], {}, ["light", "added"], id="what it consumes now"),
+        pytest.param([], [], {}, ["light"], id="by its own command"),
+        pytest.param([], ["asked"], {"celery@a": ["heavy"]}, ["asked"], id="what is asked for"),
+    ],
+)
+def test_what_a_worker_consumes_again(before: list[str], asked: list[str], marked: dict[str, list[str]], found: list[str]) -> None:
+    told = celery_drain.consumed_by({"celery@a": before, "celery@b": []}, asked, marked, WORKERS, ["of-the-settings"])
+    assert told == {"celery@a": found, "celery@b": asked or ["of-the-settings"]}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_a_marker_that_was_cut_says_nothing(text: str, tmp_path: Path) -> None:
+    (tmp_path / "drained").write_text(text, encoding="utf-8")
+    assert celery_drain._read(str(tmp_path / "drained")) == {}
 
 
 def test_no_worker_runs(tmp_path: Path, runner, recorded) -> None:
@@ -85,7 +122,10 @@ def test_no_worker_runs(tmp_path: Path, runner, recorded) -> None:
         (["sh", "-c", "celery -A app worker --queues=a,b"], ["a", "b"]),
         (["celery", "-A", "app", "worker", "--queues", "a"], ["a"]),
         (["celery", "-A", "app", "worker", "-Qa"], ["a"]),
-        (["celery", "-A", "app", "worker"], ["celery"]),
+        (["sh", "-c", "exec celery -A app worker -Q 'a,b'"], ["a", "b"]),
+        (["sh", "-c", "echo it's; celery worker -Q a"], ["a"]),
+        (["sh", "-c", "celery -A app worker -Q ${QUEUES}"], []),
+        (["celery", "-A", "app", "worker"], []),
     ],
 )
 def test_the_queues_of_a_command(command: list[str], queues: list[str]) -> None:

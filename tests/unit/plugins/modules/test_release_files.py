@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,35 @@ def test_there_and_back_again(server: Path) -> None:
 
 def test_a_persons_change_is_not_overwritten(server: Path) -> None:
     (server / "home" / "code").write_text("mine", encoding="utf-8")
-    with pytest.raises(Problem, match="Checking out v1 failed"):
-        put_back(server, "1")
+    for check_mode in (True, False):
+        with pytest.raises(Problem, match=r"Checking out v1 was refused: .*/home has local changes, in code"):
+            put_back(server, "1", check_mode)
     assert state(server) == ("mine", "VALUE='2'", "2")
+    assert not (server / "marker").exists()
+    # Where nothing has to move, nobody asks.
+    assert put_back(server, "2")["changed"] is False
+
+
+def test_a_checkout_that_fails_in_the_middle_is_finished_by_the_next_run(server: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    git(server / "home", "checkout", "--quiet", "--detach", "HEAD~1")
+    (server / "home" / "code").write_text("0" * 100_000, encoding="utf-8")
+    git(server / "home", "commit", "--quiet", "--all", "-m", "0")
+    long = git(server / "home", "rev-parse", "HEAD")
+    git(server / "home", "checkout", "--quiet", "--detach", "HEAD~1")
+    record = {"version": "v0", "commit": long, "images": {}, "environment_digest": "0"}
+    files = {".env": str(server / "home" / ".env"), "compose.yml": str(server / "compose.yml")}
+    ledger.write(str(server), ledger.decide(ledger.read_records(str(server)), record, "good", "0", {}), files, "then")
+    # A disk without room for the file.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(Problem, match="Checking out v0 failed"):
+            put_back(server, "0")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (server / "marker").exists()
+    put_back(server, "0")
+    assert (server / "home" / "code").stat().st_size == 100_000
     assert not (server / "marker").exists()
 
 

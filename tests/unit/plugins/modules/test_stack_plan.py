@@ -61,7 +61,7 @@ def test_nothing_differs(runner, small: str) -> None:
 def test_another_image_is_told_with_its_diff(runner, small: str) -> None:
     result = plan(runner, small, redis_image="sha256:" + "b" * 64)
     reason = "image a608fc478863 runs, bbbbbbbbbbbb is wanted"
-    assert result["actions"] == [{"service": "redis", "action": "replace", "reason": reason}]
+    assert result["actions"] == [{"service": "redis", "action": "replace", "reason": reason, "prove": ["redis"]}]
     assert result["diff"] == {"before": "redis: 1 x image a608fc478863\n", "after": "redis: 1 x redis:7\n"}
 
 

@@ -1,0 +1,3 @@
+"""The application's version."""
+
+VERSION = "1.2.0-bad-db"
