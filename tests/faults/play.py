@@ -10,16 +10,25 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from deployed_server import ROOT, Server, ansible
 from oracle import Run, Task
 
+#: Which of so many equal parts of the faults this process tries, from 1: several processes, each with a server of its own, share them.
+PART, PARTS = (int(number) for number in (os.environ.get("RESIDENCY_FAULT_PART") or "1/1").split("/"))
 #: The server that the tests make.
-NAME = "residency-faults"
+NAME = f"residency-faults-{PART}"
 #: Seconds after which a run is too slow, whatever happened to it.
 DEADLINE = 600.0
+Item = TypeVar("Item")
+
+
+def my_part(faults: Sequence[Item]) -> list[Item]:
+    """Return those of *faults* that this process tries."""
+    return list(faults[PART - 1 :: PARTS])
 
 
 def play(

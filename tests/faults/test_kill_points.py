@@ -15,7 +15,7 @@ import pytest
 from deployed_server import Server
 from ledger_client import LedgerClient
 from oracle import Run, Task, digest, look, violations
-from play import DEADLINE, play
+from play import DEADLINE, my_part, play
 from results import note
 
 SEED = int(os.environ.get("RESIDENCY_FAULT_SEED") or 1)
@@ -65,7 +65,7 @@ def test_cut_anywhere(server: Server, subtests: pytest.Subtests) -> None:
         # Once without a fault, to know the tasks.
         whole = play(server, *command)
         assert whole.rc == 0, whole.output[-5000:]
-        points[command] = chosen(whole.tasks, WORST[command[0]], SEED, POINTS)
+        points[command] = my_part(chosen(whole.tasks, WORST[command[0]], SEED, POINTS))
     # There and back in turn; what one of them has more is tried after an uncut run of the other.
     for pair in zip_longest(points[DEPLOY], points[BACK]):
         for command, point in zip((DEPLOY, BACK), pair, strict=True):

@@ -1,4 +1,4 @@
-"""What happens to the server or to the connection in the middle of a deployment; the same command again has to mend it.
+"""What happens to the server or to the connection in the middle of a deployment or of a rollback; the same command again has to mend it.
 
 RESIDENCY_FAULT_ALL=1 runs all of them, else the first.
 """
@@ -13,11 +13,14 @@ from dataclasses import dataclass
 import pytest
 from deployed_server import Server
 from ledger_client import LedgerClient
-from oracle import digest, look, violations
-from play import DEADLINE, NAME, play
+from oracle import PROJECT, STATE, Run, digest, look, violations
+from play import DEADLINE, NAME, my_part, play
 from results import note
 
-BACKUPS = "/var/lib/residency-scheduler/backups"
+BACKUPS, LEDGER = f"{STATE}/backups", f"{STATE}/releases"
+DEPLOY = ("deploy.yml", "-e", "scheduler_version=v1.0.0")
+BACK = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
+ALL = bool(os.environ.get("RESIDENCY_FAULT_ALL"))
 
 
 def power_cut(_server: Server) -> None:
@@ -41,52 +44,119 @@ def kill_docker(server: Server) -> None:
     server.ssh("systemctl kill --signal=KILL docker")
 
 
-def fill_disk(server: Server) -> None:
+def restart_docker(server: Server) -> None:
+    """Restart Docker's daemon as an update does."""
+    server.ssh("systemctl restart docker")
+
+
+def kill_postgres(server: Server) -> None:
+    """Kill the database; Docker starts it again."""
+    server.ssh(f"kill -KILL $(docker inspect --format '{{{{.State.Pid}}}}' {PROJECT}-db)")
+
+
+def fill_backups(server: Server) -> None:
     """Leave no room for a dump."""
     server.ssh(f"mount -t tmpfs -o size=64k,mode=0700 tmpfs {BACKUPS}")
 
 
-def make_room(server: Server) -> None:
+def make_room_for_backups(server: Server) -> None:
     """Give the room back, with the backups of before."""
     server.ssh(f"umount {BACKUPS}")
 
 
+def fill_ledger(server: Server) -> None:
+    """Leave no room for a record or a verdict."""
+    server.ssh(
+        f"mount -t tmpfs -o size=1m,mode=0750 tmpfs /mnt && cp -a {LEDGER}/. /mnt/ && (cat /dev/zero >/mnt/filler || true) 2>/dev/null;"
+        f" mount --bind /mnt {LEDGER}"
+    )
+
+
+def make_room_for_ledger(server: Server) -> None:
+    """Give the room back, with what was recorded meanwhile."""
+    server.ssh(f"rm /mnt/filler; umount {LEDGER}; cp -a /mnt/. {LEDGER}/; umount /mnt")
+
+
 @dataclass(frozen=True)
 class Fault:
-    """What happens shortly after which task began, and what a person does before giving the command again."""
+    """What happens shortly after which task began, and what a person does before giving the command again.
+
+    :ivar way: the playbook and its options that the fault befalls.
+    """
 
     name: str
     task: str
     make: Callable[[Server], None]
     mend: Callable[[Server], None] | None = None
+    way: tuple[str, ...] = DEPLOY
 
 
 FAULTS = (
     Fault("power cut while the services change", "Start celery-worker", power_cut),
     Fault("power cut in a migration", "Run the pending revisions", power_cut),
-    Fault("disk full at the dump", "Record the release as candidate", fill_disk, make_room),
+    Fault("disk full at the dump", "Record the release as candidate", fill_backups, make_room_for_backups),
+    Fault("disk full at the record", "Build, pull and pin", fill_ledger, make_room_for_ledger),
+    Fault("disk full at the verdict", "Watch for restarts", fill_ledger, make_room_for_ledger),
     Fault("reboot before the change", "Back up the database", clean_reboot),
     Fault("connection cut in a migration", "Run the pending revisions", cut_connection),
     Fault("connection cut while the services change", "Start backend", cut_connection),
     Fault("Docker killed while the services change", "Start backend", kill_docker),
+    Fault("Docker restarted in the bake time", "Watch for restarts", restart_docker),
+    Fault("PostgreSQL killed in a migration", "Run the pending revisions", kill_postgres),
+    Fault("PostgreSQL killed in a rehearsal", "Rehearse the migration", kill_postgres),
+    Fault("power cut in a downgrade", "Run the downgrade", power_cut, way=BACK),
+    Fault("reboot while the services go back", "Start celery-worker", clean_reboot, way=BACK),
+    Fault("connection cut in a downgrade", "Run the downgrade", cut_connection, way=BACK),
+    Fault("Docker killed while the services go back", "Start backend", kill_docker, way=BACK),
 )
 
 
+def whole(server: Server, *command: str) -> Run:
+    """Run a playbook that nothing befalls, and return how it went."""
+    done = play(server, *command)
+    assert done.rc == 0, done.output[-3000:]
+    return done
+
+
 @pytest.mark.skipif(bool(os.environ.get("RESIDENCY_FAULTS_INVENTORY")), reason="only a server that the tests made may lose its power")
-@pytest.mark.parametrize("fault", FAULTS if os.environ.get("RESIDENCY_FAULT_ALL") else FAULTS[:1], ids=lambda fault: fault.name)
+@pytest.mark.parametrize("fault", my_part(FAULTS) if ALL else FAULTS[:1], ids=lambda fault: fault.name)
 def test_the_server_suffers(server: Server, fault: Fault) -> None:
-    deploy = ("deploy.yml", "-e", "scheduler_version=v1.0.0")
+    if fault.way == BACK:
+        whole(server, *DEPLOY)
     with LedgerClient(server.host["ansible_host"]) as client:
-        runs = [play(server, *deploy, fault=(fault.task, lambda: fault.make(server)))]
+        runs = [play(server, *fault.way, fault=(fault.task, lambda: fault.make(server)))]
         if fault.mend:
             fault.mend(server)
-        runs.append(play(server, *deploy))
+        runs.append(play(server, *fault.way))
         between = digest(look(server))
-        runs.append(play(server, *deploy))
+        runs.append(play(server, *fault.way))
     told = violations(server, runs, client, DEADLINE)
+    if runs[0].suffered is None:
+        told.append(f"no task of {fault.way[0]} is named {fault.task}: nothing happened")
     if digest(look(server)) != between:
         told.append("5 again: the server is not as it was before the run that changed nothing")
-    back = play(server, "rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
     note(fault.name, fault.task, None, told)
-    assert not told, "\n".join([*told, runs[1].output[-3000:]])
-    assert back.rc == 0, back.output[-3000:]
+    if fault.way == DEPLOY:
+        whole(server, *BACK)
+    assert not told, "\n".join([*told, runs[0].output[-3000:], runs[1].output[-3000:]])
+
+
+SECOND = (DEPLOY, BACK, ("backup.yml",), ("restore_drill.yml",))
+
+
+@pytest.mark.skipif(not ALL, reason="the lock has unit tests with real runs")
+@pytest.mark.parametrize(("way", "task"), my_part([(DEPLOY, "Run the pending revisions"), (BACK, "Run the downgrade")]))
+def test_a_second_run_is_refused(server: Server, way: tuple[str, ...], task: str) -> None:
+    if way == BACK:
+        whole(server, *DEPLOY)
+    refused: list[Run] = []
+    first = play(server, *way, fault=(task, lambda: refused.extend(play(server, *other) for other in SECOND)))
+    told = [] if first.rc == 0 else [f"{way[0]} said {first.rc}"]
+    told += [] if len(refused) == len(SECOND) else [f"only {len(refused)} runs were tried beside it"]
+    told += [f"8 one at a time: {run.playbook} said {run.rc}" for run in refused if run.rc == 0]
+    told += [f"8 one at a time: {run.playbook} does not name who works" for run in refused if "works on this server" not in run.output]
+    for run in refused:
+        note(f"{run.playbook} while {way[0]} runs", task, None, told)
+    if way == DEPLOY:
+        whole(server, *BACK)
+    assert not told, "\n".join([*told, *(run.output[-1500:] for run in refused)])
