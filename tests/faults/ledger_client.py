@@ -7,7 +7,6 @@ import json
 import ssl
 import threading
 import time
-import urllib.error
 import urllib.request
 import uuid
 from dataclasses import dataclass
@@ -20,12 +19,17 @@ IN_WORK = 15
 
 @dataclass(frozen=True)
 class Answer:
-    """One write: its number, when it was sent and answered (seconds since the epoch), and whether the row was acknowledged."""
+    """One write: its number, when it was sent and answered (seconds since the epoch), and what was answered: a status, or an error."""
 
     number: int
     sent: float
     answered: float
-    good: bool
+    said: str
+
+    @property
+    def good(self) -> bool:
+        """Tell whether the row was acknowledged."""
+        return self.said == "201"
 
 
 class LedgerClient:
@@ -58,18 +62,18 @@ class LedgerClient:
 
     def _write(self, number: int) -> None:
         sent = time.time()
-        good = self._post("ledger", {"client": self.name, "number": number}) == 201
-        self.answers.append(Answer(number, sent, time.time(), good))
-        if number % 10 == 0 and self._post("jobs", {"client": self.name, "number": number, "seconds": 0.5}) == 202:
+        said = self._post("ledger", {"client": self.name, "number": number})
+        self.answers.append(Answer(number, sent, time.time(), said))
+        if number % 10 == 0 and self._post("jobs", {"client": self.name, "number": number, "seconds": 0.5}) == "202":
             self.ordered[number] = time.time()
 
-    def _post(self, path: str, body: dict[str, object]) -> int:
+    def _post(self, path: str, body: dict[str, object]) -> str:
         request = urllib.request.Request(self._url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=10, context=self._blind) as answer:
-                return int(answer.status)
-        except (OSError, urllib.error.URLError):
-            return 0
+                return str(answer.status)
+        except OSError as error:
+            return str(error)
 
     def _found(self, path: str) -> list[int]:
         with urllib.request.urlopen(f"{self._url}{path}?client={self.name}", timeout=30, context=self._blind) as answer:
@@ -91,9 +95,9 @@ class LedgerClient:
             time.sleep(1)
         return told + [f"task {number} was accepted and is lost" for number in sorted(ordered - set(self._found("jobs")))]
 
-    def failed_before(self, moment: float) -> list[int]:
+    def failed_before(self, moment: float) -> list[Answer]:
         """Return the writes that were answered badly before *moment*."""
-        return [answer.number for answer in self.answers if not answer.good and answer.answered < moment]
+        return [answer for answer in self.answers if not answer.good and answer.answered < moment]
 
     def longest_gap(self) -> float:
         """Return the longest time in seconds between two good answers."""

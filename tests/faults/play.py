@@ -23,6 +23,8 @@ PART, PARTS = (int(number) for number in (os.environ.get("RESIDENCY_FAULT_PART")
 NAME = f"residency-faults-{PART}"
 #: Seconds after which a run is too slow, whatever happened to it.
 DEADLINE = 600.0
+#: Seconds; the bake time is long enough in molecule's scenarios, where something happens in it.
+BAKE = 8
 Item = TypeVar("Item")
 
 
@@ -57,7 +59,7 @@ def play(
             "RESIDENCY_KILL_AFTER": str(kill_after),
         }
         command = [*ansible("ansible-playbook"), "-i", str(server.inventory), f"playbooks/{playbook}", *options]
-        command += ["-e", json.dumps({"scheduler_reports_dir": str(server.reports)})]
+        command += ["-e", json.dumps({"scheduler_reports_dir": str(server.reports), "verify_bake": BAKE})]
         started, suffered = time.monotonic(), None
         with tempfile.TemporaryFile() as output:
             # A file, not a pipe: what a killed run leaves behind must not be waited for.
