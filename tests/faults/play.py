@@ -39,6 +39,7 @@ def play(
     *options: str,
     kill_at: int = 0,
     kill_after: float = 0.0,
+    kill_in: str = "",
     fault: tuple[str, Callable[[], None]] | None = None,
 ) -> Run:
     """Run a playbook and return how it went.
@@ -46,6 +47,7 @@ def play(
     :arg fault: what happens half a second after the first task whose name holds this text began.
     :arg kill_at: number of the task before which ansible-playbook ends by SIGKILL; 0 for none.
     :arg kill_after: seconds into that task instead of before it.
+    :arg kill_in: part of the name of a task in which it ends so.
     """
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "journal"
@@ -65,6 +67,9 @@ def play(
             # A file, not a pipe: what a killed run leaves behind must not be waited for.
             running = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=environment, cwd=ROOT)
             while running.poll() is None:
+                if kill_in and kill_in in journal.read_text(encoding="utf-8"):
+                    time.sleep(0.5)
+                    running.kill()
                 if fault and fault[0] in journal.read_text(encoding="utf-8"):
                     time.sleep(0.5)
                     suffered = time.time()

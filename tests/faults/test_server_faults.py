@@ -141,6 +141,31 @@ def test_the_server_suffers(server: Server, fault: Fault) -> None:
     assert not told, "\n".join([*told, runs[0].output[-3000:], runs[1].output[-3000:]])
 
 
+RECOVERIES = (
+    ("Stop what uses the database", ("rollback.yml",)),
+    ("Run the downgrade", ("rollback.yml",)),
+    ("Put the files of the release back", DEPLOY),
+)
+
+
+@pytest.mark.skipif(not ALL, reason="takes minutes")
+@pytest.mark.parametrize(("task", "mend"), my_part(RECOVERIES))
+def test_the_recovery_of_a_failed_deployment_is_cut(server: Server, task: str, mend: tuple[str, ...]) -> None:
+    with LedgerClient(server.host["ansible_host"]) as client:
+        runs = [play(server, "deploy.yml", "-e", "scheduler_version=bad-crash-migrated", "-e", "services_wait=30", kill_in=task)]
+        runs.append(play(server, *mend))
+        between = digest(look(server))
+        runs.append(play(server, *mend))
+    told = violations(server, runs, client, DEADLINE)
+    told += [] if runs[0].rc == -9 else [f"the deployment said {runs[0].rc}: nothing was cut"]
+    if digest(look(server)) != between:
+        told.append("5 again: the server is not as it was before the run that changed nothing")
+    note(f"controller killed while a failed deployment recovers, mended by {mend[0]}", task, None, told)
+    if mend == DEPLOY:
+        whole(server, *BACK)
+    assert not told, "\n".join([*told, *(run.output[-3000:] for run in runs[:2])])
+
+
 SECOND = (DEPLOY, BACK, ("backup.yml",), ("restore_drill.yml",))
 
 
