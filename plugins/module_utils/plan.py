@@ -106,6 +106,8 @@ def decide(
         absent = {item.service for item in ordered[index:] if item.action in ("create", "start")}
         if kinds[action.service] in UPSTREAM_KINDS and not any(kinds[name] in UPSTREAM_KINDS for name in absent):
             actions += [_reload_after(proxy.name, action) for proxy in wanted if _is_reloaded(proxy, compared, running)]
+        if kinds[action.service] == "proxy" and action.action == "start":
+            actions += _reload_where_docker_was_faster(action, ordered[:index], kinds, running)
     for proxy in wanted:
         if _is_reloaded(proxy, compared, running) and not any(item.service == proxy.name for item in actions):
             late = _reload(proxy, [item for item in running if item.service == proxy.name], wanted, running)
@@ -141,6 +143,15 @@ def _is_reloaded(service: WantedService, compared: Mapping[str, Action | None], 
 
 def _reload_after(proxy: str, moved: Action) -> Action:
     return Action(proxy, "reload", f"it resolved {moved.service} before that was replaced", "old addresses", "present addresses")
+
+
+def _reload_where_docker_was_faster(
+    start: Action, before: Sequence[Action], kinds: Mapping[str, str], running: Sequence[Running]
+) -> list[Action]:
+    """Return the reload after *start* of a proxy that Docker itself keeps starting: it may come up while what is behind it still moves."""
+    moved = [action for action in before if kinds[action.service] in UPSTREAM_KINDS]
+    restarting = any(item.service == start.service and item.state == "restarting" for item in running)
+    return [_reload_after(start.service, moved[-1])] if restarting and moved else []
 
 
 def _with_drain(

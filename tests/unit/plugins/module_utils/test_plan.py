@@ -103,6 +103,28 @@ def test_a_new_certificate_is_read(files_changed: datetime | None, actions: list
             ["nginx replace: its configuration changed"],
             id="a proxy that is replaced need not be reloaded",
         ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [replace(IS_BACKEND, image_id=OLD), replace(IS_NGINX, state="restarting")],
+            [
+                "backend replace: image aaaaaaaaaaaa runs, bbbbbbbbbbbb is wanted",
+                "nginx start: 1 of its containers restarting",
+                "nginx reload: it resolved backend before that was replaced",
+            ],
+            id="Docker may start the proxy while the service behind it is being replaced",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [replace(IS_BACKEND, image_id=OLD), replace(IS_NGINX, state="exited")],
+            ["backend replace: image aaaaaaaaaaaa runs, bbbbbbbbbbbb is wanted", "nginx start: 1 of its containers exited"],
+            id="a proxy that is down starts when it is told to",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [IS_BACKEND, replace(IS_NGINX, state="restarting")],
+            ["nginx start: 1 of its containers restarting"],
+            id="nothing behind the proxy moves",
+        ),
     ],
 )
 def test_decide(wanted: list[WantedService], running: list[Running], actions: list[str]) -> None:
