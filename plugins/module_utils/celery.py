@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.containers imp
     read_log,
     read_processes,
 )
+from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
 #: What beat logs when it sends a task (celery.beat, level INFO).
@@ -278,3 +280,21 @@ def _last_tick(container: Container, runner: Runner) -> datetime | None:
     lines = read_log(container.name, runner, (), lines=500, since=container.started.isoformat(), timestamps=True)
     times = [line.split(" ", 1)[0] for line in lines if TICK in line]
     return parse_time(times[-1]) if times else None
+
+
+def write_drained(path: str, queues: Mapping[str, Sequence[str]], *, idle: bool) -> None:
+    """Note in the file *path* that the workers consume nothing.
+
+    :arg queues: what each node consumed.
+    :arg idle: whether the tasks in work have ended. Where a run is cut before that, the next one has to wait for them.
+    """
+    write_text(path, json.dumps({"queues": queues, "idle": idle}) + "\n", 0o640)
+
+
+def read_drained(path: str) -> tuple[dict[str, list[str]], bool]:
+    """Return the queues and whether the workers are idle; a file that is not there, or was cut, says nothing."""
+    try:
+        found = json.loads(read_text(path))
+        return {str(node): [str(name) for name in names] for node, names in found["queues"].items()}, bool(found["idle"])
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return {}, False

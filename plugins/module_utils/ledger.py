@@ -83,7 +83,9 @@ def _read(state_dir: str, name: str) -> dict[str, Any]:
         missing = [key for key in ("id", *MATERIAL) if key not in record]
         if missing:
             raise ValueError(f"no {', '.join(missing)}")
-    except (ValueError, TypeError) as error:
+        if not all({"reference", "id"} <= set(image) for image in record["images"].values()):
+            raise ValueError("an image without reference or id")
+    except (ValueError, TypeError, AttributeError) as error:
         raise Problem("Reading the ledger failed", f"{path} is no release record ({error})", "Move its folder away.") from error
     return {**record, "id": name, "verdict": "candidate", "order": -1, "proven": False, "pruned": False}
 
@@ -94,8 +96,10 @@ def _history(state_dir: str) -> list[dict[str, Any]]:
     # A last line without its end was being written when the power went: it was never said.
     for number, line in enumerate(read_text(path).split("\n")[:-1], start=1):
         try:
-            event = dict(json.loads(line))
-            events.append({**event, "id": str(event["id"]), "verdict": str(event["verdict"])})
+            event = {key: value for key, value in dict(json.loads(line)).items() if key not in MATERIAL}
+            if event["verdict"] not in (*VERDICTS, PRUNED):
+                raise ValueError(f"the verdict {event['verdict']!r} is unknown")
+            events.append({**event, "id": str(event["id"])})
         except (ValueError, KeyError, TypeError) as error:
             raise Problem("Reading the ledger failed", f"line {number} of {path} is no verdict ({error})", "Take the line out.") from error
     return events

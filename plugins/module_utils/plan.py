@@ -168,7 +168,10 @@ def _with_drain(
         first = next((index for index, action in enumerate(ordered) if action.service in workers), len(ordered))
         ordered[first:first] = beats
     if drained and alive and not replaced:
-        return [Action(workers[0], "resume", "a run that drained it did not go on", "consumes nothing", "consumes"), *ordered]
+        # On the way back not before what sends tasks of the newer release has gone.
+        place = len(ordered) if back else 0
+        ordered.insert(place, Action(workers[0], "resume", "a run that drained it did not go on", "consumes nothing", "consumes"))
+        return ordered
     if replaced and any(drained is None or item.started > drained for item in alive):
         begin = [index for index, action in enumerate(ordered) if action in replaced or (not back and kinds[action.service] == "http")]
         drain = Action(replaced[0].service, "drain", "tasks in work end before it is replaced", "consumes", "consumes nothing")

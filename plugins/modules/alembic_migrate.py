@@ -248,7 +248,7 @@ def failure(before: Revisions, after: Revisions, wanted: tuple[str, ...], answer
             "the release and deploy again. Never `alembic stamp`."
         )
     else:
-        remedy = "Correct the release and deploy again; until then the release that runs goes on serving. Never `alembic stamp`."
+        remedy = "Correct the revision, then run this again. Never `alembic stamp`."
     return Problem("The migration failed", "; ".join(told), remedy, **details)
 
 

@@ -96,7 +96,6 @@ seconds:
   sample: 4.6
 """
 
-import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
@@ -107,7 +106,6 @@ from ansible_collections.residency.scheduler.plugins.module_utils import celery
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_containers
-from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
 
@@ -125,7 +123,8 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     secrets, timeout, app = project.secrets(), float(parameters["timeout"]), str(parameters["app"])
     answer = celery.ask(workers, app, "consumed", runner, secrets, timeout=timeout)
     before, draining = answer["before"], parameters["state"] == "drained"
-    consumed = consumed_by(before, parameters["queues"], _read(marker), workers, answer["default"])
+    marked = celery.read_drained(marker)[0] if marker else {}
+    consumed = consumed_by(before, parameters["queues"], marked, workers, answer["default"])
     wanted = {node: [] if draining else consumed[node] for node in before}
     changed = any(sorted(before[node]) != sorted(wanted[node]) for node in before)
     result = {"changed": changed, "queues": before, "left": [], "seconds": 0.0, "diff": {"before": _told(before), "after": _told(wanted)}}
@@ -142,7 +141,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
         _forget(marker)
         return result
     if marker:
-        write_text(marker, json.dumps(consumed) + "\n", 0o640)
+        celery.write_drained(marker, consumed, idle=False)
     answer = celery.ask(workers, app, "drain", runner, secrets, timeout=timeout, wait=float(parameters["wait"]), queues=consumed)
     result |= {"left": answer["left"], "seconds": answer["seconds"]}
     if answer["left"]:
@@ -154,6 +153,8 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
             "The workers consume again, nothing has changed. Wait for these tasks, or raise the time to wait.",
             **{**result, "changed": False},
         )
+    if marker:
+        celery.write_drained(marker, consumed, idle=True)
     return result
 
 
@@ -175,15 +176,6 @@ def consumed_by(
     return {
         node: list(asked or marked.get(node) or before[node] or commands.get(node.rpartition("@")[2]) or default) for node in sorted(before)
     }
-
-
-def _read(marker: str | None) -> dict[str, list[str]]:
-    try:
-        found = json.loads(read_text(marker) or "{}") if marker else {}
-    except ValueError:
-        # It was being written when the power went.
-        found = {}
-    return {str(node): [str(name) for name in names] for node, names in found.items()} if isinstance(found, dict) else {}
 
 
 def _forget(marker: str | None) -> None:

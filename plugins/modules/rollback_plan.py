@@ -58,6 +58,13 @@ options:
         else take back what releases that were tried since have migrated; never restore.
     type: bool
     default: false
+  moved:
+    description:
+      - With O(automatic), whether this very run had begun to change what runs. Where it had not, revisions are never taken back - those
+        of an earlier run that was cut may have served for days. The refusal has RV(ignore:tried), the ids of what was tried, newest first.
+    type: bool
+    default: true
+    version_added: 0.4.0
 """
 
 EXAMPLES = r"""
@@ -150,6 +157,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "database": {"type": "str", "choices": ["keep", "downgrade", "restore"], "default": "keep"},
     "backup": {"type": "str", "default": "newest"},
     "automatic": {"type": "bool", "default": False},
+    "moved": {"type": "bool", "default": True},
 }
 
 
@@ -170,21 +178,28 @@ def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
     stays = left is not None and left["id"] == target["id"]
     project = _project(parameters, left or target)
     choices, backup = [rollback.keep(target, present)], None
-    if not choices[0].possible or parameters["database"] == "restore":
+    # The same restore again would set aside what was written since; restore.yml is for the database alone.
+    if not choices[0].possible or (parameters["database"] == "restore" and not stays):
         backup = _backup(parameters, left, target, postgres.database)
         restore = _restore(postgres, target, backup)
-        if automatic and stays:
+        if automatic and not parameters["moved"]:
+            downgrade = rollback.no_downgrade("not by itself: this run changed nothing, and what an earlier one brought up may have served")
+        elif automatic and stays:
             downgrade = rollback.no_downgrade(f"no release was tried since {target['version']}: a person moved the database")
         elif parameters["database"] == "restore" and restore.possible and not automatic:
             downgrade = rollback.no_downgrade("it was not asked for")
         else:
             downgrade, project = _downgrade(parameters, rollback.tried(records), target, present, runner)
         choices += [downgrade, restore]
-    elif parameters["database"] == "downgrade":
-        # Nothing is there to take back.
-        choices.append(Choice("downgrade", True, choices[0].why, choices[0].price))
-    chosen = rollback.decide(parameters["database"], choices, target, automatic)
-    database = "keep" if chosen.database == "downgrade" and choices[0].possible else chosen.database
+    elif parameters["database"] != "keep":
+        # Nothing is there to take back, or it was restored already.
+        choices.append(Choice(parameters["database"], True, choices[0].why, choices[0].price))
+    try:
+        chosen = rollback.decide(parameters["database"], choices, target, automatic)
+    except Problem as problem:
+        tried = [str(item["id"]) for item in rollback.tried(records)]
+        raise Problem(problem.what, problem.why, problem.remedy, **problem.details, tried=tried) from problem
+    database = "keep" if choices[0].possible and (chosen.database == "downgrade" or stays) else chosen.database
     version = left["version"] if left else "nothing"
     going = f"Going back from {version} to {target['version']}"
     if stays:

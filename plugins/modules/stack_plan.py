@@ -82,6 +82,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.residency.scheduler.plugins.module_utils import celery
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project, read_config, read_hashes
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers, read_images, read_processes
@@ -97,7 +98,7 @@ def run(parameters: dict[str, Any], runner: Runner) -> dict[str, Any]:
     wanted = _wanted(project, services, runner)
     running = _running(project, services, runner)
     marker = parameters["drain_marker"]
-    actions = decide(wanted, running, back=parameters["back"], drained=_written(marker) if marker else None)
+    actions = decide(wanted, running, back=parameters["back"], drained=_drained(marker) if marker else None)
     return {
         "changed": False,
         "actions": [action.to_dict() for action in actions],
@@ -130,12 +131,13 @@ def _wanted(project: Project, services: list[StackService], runner: Runner) -> l
     ]
 
 
-def _written(path: str) -> datetime | None:
-    """Return when the file was written; None if there is none."""
+def _drained(marker: str) -> datetime | None:
+    """Return since when the workers are drained; None if they are not. Where they were still at work, no worker counts as drained."""
     try:
-        return datetime.fromtimestamp(os.stat(path).st_mtime, UTC)
+        written = os.stat(marker).st_mtime
     except FileNotFoundError:
         return None
+    return datetime.fromtimestamp(written if celery.read_drained(marker)[1] else 0, UTC)
 
 
 def _newest(paths: Iterable[str]) -> datetime | None:

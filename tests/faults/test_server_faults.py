@@ -77,6 +77,22 @@ def make_room_for_ledger(server: Server) -> None:
     server.ssh(f"rm /mnt/filler; umount {LEDGER}; cp -a /mnt/. {LEDGER}/; umount /mnt")
 
 
+def hold_lock(server: Server) -> None:
+    """Keep a table from being altered, as somebody's forgotten transaction does."""
+    sql = "BEGIN; LOCK TABLE ledger IN ACCESS SHARE MODE; SELECT pg_sleep(600)"
+    server.ssh(f"docker exec --detach {PROJECT}-db psql -U scheduler -d residency_scheduler -c '{sql}'")
+
+
+def free_lock(server: Server) -> None:
+    """Require that the application serves again, and end that transaction."""
+    server.ssh(
+        "for _ in $(seq 60); do curl -fsk https://localhost/api/v1/version >/dev/null && break; sleep 1; done;"
+        " curl -fsk https://localhost/api/v1/version;"
+        f" docker exec {PROJECT}-db psql -U scheduler -d postgres -c"
+        " \"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()\""
+    )
+
+
 @dataclass(frozen=True)
 class Fault:
     """What happens shortly after which task began, and what a person does before giving the command again.
@@ -106,6 +122,7 @@ FAULTS = (
     Fault("PostgreSQL killed in a rehearsal", "Rehearse the migration", kill_postgres),
     Fault("power cut in a downgrade", "Run the downgrade", power_cut, way=BACK),
     Fault("reboot while the services go back", "Start celery-worker", clean_reboot, way=BACK),
+    Fault("a lock held against a downgrade", "Take the revisions back", hold_lock, free_lock, way=BACK),
     Fault("connection cut in a downgrade", "Run the downgrade", cut_connection, way=BACK),
     Fault("Docker killed while the services go back", "Start backend", kill_docker, way=BACK),
 )
@@ -142,8 +159,8 @@ def test_the_server_suffers(server: Server, fault: Fault) -> None:
 
 
 RECOVERIES = (
-    ("Stop what uses the database", ("rollback.yml",)),
-    ("Run the downgrade", ("rollback.yml",)),
+    ("Stop what uses the database", ("rollback.yml", "-e", "rollback_database=downgrade")),
+    ("Run the downgrade", ("rollback.yml", "-e", "rollback_database=downgrade")),
     ("Put the files of the release back", DEPLOY),
 )
 
@@ -164,6 +181,25 @@ def test_the_recovery_of_a_failed_deployment_is_cut(server: Server, task: str, m
     if mend == DEPLOY:
         whole(server, *BACK)
     assert not told, "\n".join([*told, *(run.output[-3000:] for run in runs[:2])])
+
+
+@pytest.mark.skipif(not ALL, reason="takes minutes")
+def test_what_a_cut_run_brought_up_is_not_taken_back_unasked(server: Server) -> None:
+    if not my_part([0]):
+        return
+    with LedgerClient(server.host["ansible_host"]) as client:
+        runs = [play(server, *DEPLOY, kill_in="Watch for restarts")]
+        # Its rows are written into the new tables; another release fails before it touches anything.
+        failed = play(server, "deploy.yml", "-e", "scheduler_version=bad-nginx")
+        state = look(server)
+        runs += [play(server, *DEPLOY), play(server, *DEPLOY)]
+    told = violations(server, runs, client, DEADLINE)
+    told += [] if failed.rc == 2 and "not by itself" in failed.output else [f"3 truthful exit: {failed.playbook} said {failed.rc}"]
+    if (state["version"]["version"], state["head"]) != ("1.0.0", look(server)["head"]):
+        told.append(f"4 the old version serves: {state['version']}, checkout at {state['head']}")
+    note("another release fails after a run that was cut at its end", "Watch for restarts", None, told)
+    whole(server, *BACK)
+    assert not told, "\n".join([*told, failed.output[-3000:]])
 
 
 SECOND = (DEPLOY, BACK, ("backup.yml",), ("restore_drill.yml",))

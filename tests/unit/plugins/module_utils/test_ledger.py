@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -47,7 +48,7 @@ def test_an_upgrade_that_is_refused(revisions: Revisions, words: str) -> None:
     assert caught.value.details["heads"] == list(revisions.heads)
 
 
-WANTED = {"version": "v1", "commit": "c1", "images": {"backend": "i1"}, "environment_digest": "e1"}
+WANTED = {"version": "v1", "commit": "c1", "images": {"backend": {"reference": "app:1", "id": "i1"}}, "environment_digest": "e1"}
 
 
 def record(verdict: str, identifier: str = "1", **changes: Any) -> dict[str, Any]:
@@ -126,6 +127,22 @@ def test_of_several_verdicts_none_counts_when_the_disk_is_full(tmp_path: Path, m
     assert (tmp_path / "releases" / "history.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize("images", [None, [], {"backend": None}, {"backend": {"id": "i1"}}, {"backend": "i1"}])
+def test_a_record_without_images_is_named(images: Any, tmp_path: Path) -> None:
+    write(tmp_path, "1", "good")
+    path = tmp_path / "releases" / "1" / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), "images": images}), encoding="utf-8")
+    with pytest.raises(Problem, match=r"releases/1/record\.json is no release record"):
+        ledger.read_records(str(tmp_path))
+
+
+def test_a_verdict_cannot_change_what_a_release_is(tmp_path: Path) -> None:
+    write(tmp_path, "1", "good")
+    ledger.append(str(tmp_path), [{"id": "1", "verdict": "rolled_back", "commit": "another"}])
+    (found,) = ledger.read_records(str(tmp_path))
+    assert (found["commit"], found["verdict"]) == (WANTED["commit"], "rolled_back")
+
+
 def test_a_ledger_that_is_no_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "releases").touch()
     with pytest.raises(Problem, match="has to be a folder"):
@@ -198,7 +215,7 @@ def test_a_file_that_is_no_record_is_named(text: str, tmp_path: Path) -> None:
     assert "1/record.json" in caught.value.why
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", "{}", '{"id": "1"}'])
+@pytest.mark.parametrize("line", ["", "{", "[]", "{}", '{"id": "1"}', '{"id": "1", "verdict": "gud"}'])
 def test_a_line_that_is_no_verdict_is_named(line: str, tmp_path: Path) -> None:
     write(tmp_path, "1", "good")
     with (tmp_path / "releases" / "history.jsonl").open("a", encoding="utf-8") as stream:

@@ -232,6 +232,13 @@ OF_BEFORE = [item if item.service in ("db", "nginx") else replace(item, image_id
         ),
         pytest.param(OF_NOW, False, LATER, "worker resume", id="a run was cut after it drained the workers"),
         pytest.param(
+            [replace(item, image_id=OLD) if item.service == "backend" else item for item in OF_NOW],
+            True,
+            LATER,
+            "backend replace, nginx reload, worker resume",
+            id="back, after a run that was cut: the workers go on last",
+        ),
+        pytest.param(
             OF_NOW[:2],
             False,
             LATER,

@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.residency.scheduler.plugins.module_utils import celery
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
-from ansible_collections.residency.scheduler.plugins.modules import celery_drain
+from ansible_collections.residency.scheduler.plugins.modules import celery_drain, stack_plan
 
 BOTH = {"celery@a": ["default", "notifications"], "celery@b": ["default", "notifications"]}
 NOTHING: dict[str, list[str]] = {"celery@a": [], "celery@b": []}
@@ -42,7 +44,7 @@ def test_drained(tmp_path: Path, runner, recorded) -> None:
     result = drain(tmp_path, runner, recorded, consumed(BOTH), said(before=BOTH, left=[], seconds=4.6))
     assert (result["changed"], result["queues"], result["seconds"]) == (True, BOTH, 4.6)
     assert result["diff"]["after"] == "celery@a: nothing\ncelery@b: nothing\n"
-    assert json.loads((tmp_path / "drained").read_text(encoding="utf-8")) == BOTH
+    assert celery.read_drained(str(tmp_path / "drained")) == (BOTH, True)
 
 
 def test_a_check_tells_them_nothing(tmp_path: Path, runner, recorded) -> None:
@@ -103,10 +105,22 @@ def test_what_a_worker_consumes_again(before: list[str], asked: list[str], marke
     assert told == {"celery@a": found, "celery@b": asked or ["of-the-settings"]}
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null"])
+def test_a_drain_that_was_cut_is_not_taken_for_done(tmp_path: Path, runner, recorded) -> None:
+    with pytest.raises(AssertionError):
+        # The fake has no answer: nobody came back from the wait.
+        drain(tmp_path, runner, recorded, consumed(BOTH))
+    marker = str(tmp_path / "drained")
+    assert celery.read_drained(marker) == (BOTH, False)
+    assert stack_plan._drained(marker) == datetime.fromtimestamp(0, UTC)
+    celery.write_drained(marker, BOTH, idle=True)
+    assert datetime.now(UTC) - stack_plan._drained(marker) < timedelta(minutes=1)
+    assert stack_plan._drained(str(tmp_path / "none")) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", '{"queues": [], "idle": true}'])
 def test_a_marker_that_was_cut_says_nothing(text: str, tmp_path: Path) -> None:
     (tmp_path / "drained").write_text(text, encoding="utf-8")
-    assert celery_drain._read(str(tmp_path / "drained")) == {}
+    assert celery.read_drained(str(tmp_path / "drained")) == ({}, False)
 
 
 def test_no_worker_runs(tmp_path: Path, runner, recorded) -> None:
