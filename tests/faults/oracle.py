@@ -123,7 +123,7 @@ def violations(server: Server, runs: list[Run], client: LedgerClient, deadline: 
     if failed:
         first = failed[0]
         told.append(
-            f"4 the old version serves: {len(failed)} writes failed before the change, one of them {began - first.answered:.1f} s before it, "
+            f"4 the old version serves: {len(failed)} writes failed before the change, one {began - first.answered:.1f} s before it, "
             f"{first.answered - first.sent:.1f} s after it was sent: {first.said}"
         )
     told += [f"5 again: changed={third.changed()}"] if third.changed() != 0 else []
