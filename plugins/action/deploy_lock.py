@@ -70,9 +70,10 @@ class ActionModule(ActionBase):
             again = False
             while True:
                 code = self._hold(holder_script(path, record, again=again))
-                if code in (TAKEN, REPLACED):
+                if code == REPLACED or (code == TAKEN and not again):
                     break
-                # The connection was cut, and the run goes on: the lock is still its own.
+                # The connection was cut, and the run goes on: the lock is still its own. If taken, it is by the old connection, which
+                # the server has not given up yet; somebody else would have replaced the record first.
                 again = True
                 time.sleep(1)
         finally:

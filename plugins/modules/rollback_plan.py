@@ -60,7 +60,7 @@ options:
     default: false
   moved:
     description:
-      - With O(automatic), whether this very run had begun to change what runs. Where it had not, revisions are never taken back - those
+      - With O(automatic), whether this very run had migrated the database. Where it had not, revisions are never taken back - those
         of an earlier run that was cut may have served for days. The refusal has RV(ignore:tried), the ids of what was tried, newest first.
     type: bool
     default: true
@@ -183,7 +183,7 @@ def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
         backup = _backup(parameters, left, target, postgres.database)
         restore = _restore(postgres, target, backup)
         if automatic and not parameters["moved"]:
-            downgrade = rollback.no_downgrade("not by itself: this run changed nothing, and what an earlier one brought up may have served")
+            downgrade = rollback.no_downgrade("not by itself: this run migrated nothing, what an earlier one brought up may have served")
         elif automatic and stays:
             downgrade = rollback.no_downgrade(f"no release was tried since {target['version']}: a person moved the database")
         elif parameters["database"] == "restore" and restore.possible and not automatic:
