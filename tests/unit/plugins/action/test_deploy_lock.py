@@ -85,7 +85,7 @@ def test_a_run_that_ends_frees_the_lock_and_its_output(controller: Controller) -
 
 
 def test_a_second_run_is_refused_while_the_first_works(controller: Controller) -> None:
-    first = controller.start_and_wait(6)
+    first = controller.start_and_wait(15)
     code, output = end(controller.start(0))
     assert code == 2
     assert "Starting was refused: another run works on this server: play.yml of tests on" in output
@@ -106,7 +106,7 @@ def test_after_a_kill_the_next_run_waits_only_for_what_still_works(controller: C
 
 
 def test_a_run_whose_lock_was_taken_over_does_nothing_more(controller: Controller) -> None:
-    first = controller.start_and_wait(3)
+    first = controller.start_and_wait(10)
     code, output = end(controller.start(0, takeover="it hangs"))
     assert code == 0, output
     code, output = end(first)
