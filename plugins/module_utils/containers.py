@@ -162,24 +162,31 @@ class ImageIndex:
 
 
 def read_images(references: Sequence[str], runner: Runner) -> ImageIndex:
-    """Return the ids of those of *references* that exist on this host, in one call."""
+    """Return the ids of those of *references* - names, or ids themselves - that exist on this host, in one call.
+
+    :raises Problem: Docker does not answer.
+    """
     wanted = sorted(set(references))
     if not wanted:
         return ImageIndex({})
     # Exit code 1 says that some are missing; the ones found are printed all the same.
     result = runner.run(["docker", "image", "inspect", "--format", "{{json .RepoTags}}|{{json .RepoDigests}}|{{.Id}}", *wanted])
+    if result.rc != 0 and "no such image" not in result.stderr.lower():
+        require(result, "Looking for the images failed", "Start Docker: systemctl start docker.")
     ids: dict[str, str] = {}
     for line in result.stdout.splitlines():
         if line.count("|") != 2:
             continue
         tags, digests, image_id = line.split("|")
-        for name in (json.loads(tags) or []) + (json.loads(digests) or []):
+        for name in [image_id, *(json.loads(tags) or []), *(json.loads(digests) or [])]:
             ids[_plain(name)] = image_id
     return ImageIndex({name: ids[plain] for name in wanted for plain in (_plain(name),) if plain in ids})
 
 
 def _plain(reference: str) -> str:
-    """Return a reference as Docker lists it: no name of Docker's own registry, a tag or else a digest."""
+    """Return a reference as Docker lists it: an id, or no name of Docker's own registry and a tag or else a digest."""
+    if reference.startswith("sha256:"):
+        return reference
     name, _at, digest = reference.partition("@")
     for prefix in ("docker.io/library/", "index.docker.io/library/", "docker.io/", "index.docker.io/"):
         name = name.removeprefix(prefix)

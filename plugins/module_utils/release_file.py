@@ -38,6 +38,11 @@ def images(project_name: str, release_tag: str, services: Iterable[Service]) -> 
     return {service.name: f"{project_name}-{service.name}:{release_tag}" for service in services if service.build}
 
 
+def kept(project_name: str, service: str, image_id: str) -> str:
+    """Return the second name of a service's ready-made image. It moves with nothing: it says which image it is."""
+    return f"{project_name}-{service}:kept-{image_id.removeprefix('sha256:')[:12]}"
+
+
 def render(
     services: Mapping[str, Service],
     references: Mapping[str, str],

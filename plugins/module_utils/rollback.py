@@ -91,15 +91,15 @@ def _named(proven: Sequence[Record], records: Sequence[Record], to: str) -> Reco
 
 
 def check_images(target: Record, present: Mapping[str, str]) -> None:
-    """Refuse a release whose images are not all there, or are other ones.
+    """Refuse a release whose images are not all there. One that lost its name to another image, by a pull say, gets it back later.
 
-    :arg present: image ids by reference.
+    :arg present: ids of the images that exist, by reference and by id.
     :raises Problem: names what is missing, and the command that makes it again.
     """
     gone = sorted(
         f"{image['reference']} ({'another image has its name' if image['reference'] in present else 'gone'})"
         for image in target["images"].values()
-        if present.get(image["reference"]) != image["id"]
+        if image["id"] not in present
     )
     if gone:
         raise Problem(

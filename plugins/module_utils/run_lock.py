@@ -115,11 +115,21 @@ def is_held(lock: str) -> bool:
 
 
 def holds(pid: int, lock: str) -> bool:
-    """Tell whether process *pid* is a shell that has the lock's file open: a number may have gone to another process since."""
+    """Tell whether process *pid* is a shell that has the lock's file open: a number may have gone to another process since.
+
+    A shell has it open for writing, which the mode of the link says (proc(5)); who only looks whether it is held, for reading.
+    """
     try:
-        return any(os.path.samefile(path, lock) for path in glob.glob(f"/proc/{pid}/fd/*") if os.path.exists(path))
+        paths = [path for path in glob.glob(f"/proc/{pid}/fd/*") if os.path.exists(path)]
+        return any(os.path.samefile(path, lock) and os.lstat(path).st_mode & 0o200 for path in paths)
     except OSError:
         return False
+
+
+def find_holders(lock: str) -> list[int]:
+    """Return the other processes that have the lock's file open."""
+    pids = sorted(int(path.split("/")[2]) for path in glob.glob("/proc/[0-9]*/fd"))
+    return [pid for pid in pids if pid != os.getpid() and holds(pid, lock)]
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@
 """Copies of the database beside the live one, made from a backup, and the swap of the two by name.
 
 A side database is called ``DATABASE_side_TIME``, one that a swap has set aside ``DATABASE_before_TIME`` (a restore) or
-``DATABASE_undone_TIME`` (its undoing); the times are UTC. Nothing else is remembered: what is there says how far a run came.
+``DATABASE_undone_TIME`` (its undoing); the times are UTC. A database that was restored on the way back from a release says so in its
+comment. Nothing else is remembered: what is there says how far a run came.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.postgres impor
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.streams import read_input
 
+_NOTE = "residency.scheduler: restored from "
 _STAMP = "%Y%m%d_%H%M%S"
 #: PostgreSQL cuts longer names off, silently.
 _LONGEST = 63
@@ -79,6 +81,23 @@ def times(database: str, word: str, names: list[str]) -> dict[str, datetime]:
     pattern = re.compile(rf"{re.escape(database)}_{word}_(\d{{8}}_\d{{6}})")
     found = {name: match.group(1) for name in names if (match := pattern.fullmatch(name))}
     return {name: datetime.strptime(text, _STAMP).replace(tzinfo=UTC) for name, text in sorted(found.items(), key=lambda item: item[1])}
+
+
+def write_note(postgres: Postgres, name: str, backup: str, instead_of: str) -> None:
+    """Note on the database *name* that it was restored from *backup* on the way back from the release of the record *instead_of*.
+
+    It is the database's comment, which goes with it when it is renamed.
+    """
+    note = literal(f"{_NOTE}{backup} instead of {instead_of}")
+    postgres.run(f"COMMENT ON DATABASE {identifier(name)} IS {note};", f"Describing {name} failed", database=MAINTENANCE)
+
+
+def read_note(postgres: Postgres, instead_of: str) -> str:
+    """Return from which backup the live database was restored on the way back from the release *instead_of*; empty if it was not."""
+    query = f"SELECT shobj_description(oid, 'pg_database') AS note FROM pg_database WHERE datname = {literal(postgres.database)}"
+    rows = postgres.rows(query, "Reading the database's comment failed", database=MAINTENANCE)
+    backup, _of, noted = str(rows[0]["note"] if rows else "").removeprefix(_NOTE).partition(" instead of ")
+    return backup if noted and noted == instead_of else ""
 
 
 def sweep(postgres: Postgres, keep_days: int, now: datetime, wanted: str = "") -> list[str]:

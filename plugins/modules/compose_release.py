@@ -17,6 +17,8 @@ description:
     that C(up) after a checkout can never start another release's image, and going back builds nothing.
   - Builds the images that do not exist yet, pulls the ready-made ones that are missing, and makes the folders that
     bind-mounted volumes need. Nothing that runs is touched.
+  - A ready-made image gets a second name, C(PROJECT-SERVICE:kept-ID), so that the way back finds it also where its own name has moved
+    to another image, by C(docker pull) say, and the old one was cleaned away.
   - The file also mends what Compose or Docker would refuse - C(container_name) together with replicas, and CPU limits above
     the host's cores.
 author:
@@ -83,11 +85,14 @@ tag:
   type: str
   sample: v1.0.0-3f9a2b1c
 images:
-  description: Image reference and id of each service; the id is empty while the image does not exist (check mode).
+  description:
+    - Image reference and id of each service; the id is empty while the image does not exist (check mode). A ready-made image also has
+      the name under which it is C(kept).
   returned: always
   type: dict
   sample:
     backend: {reference: "residency-scheduler-backend:v1.0.0-3f9a2b1c", id: "sha256:83bb51e0a1ce"}
+    redis: {reference: "redis:7", id: "sha256:0c2a9b7d11f0", kept: "residency-scheduler-redis:kept-0c2a9b7d11f0"}
 built:
   description: Services whose image was built (or would be).
   returned: always
@@ -116,6 +121,7 @@ seconds:
 import json
 import os
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -136,22 +142,24 @@ from ansible_collections.residency.scheduler.plugins.module_utils.problem import
 
 @dataclass(frozen=True)
 class Plan:
-    """What is missing: the file's new text (None if it is right), services to build and to pull, folders to make."""
+    """What is missing: the file's new text, services to build, to pull and to keep the images of, folders to make."""
 
     before: str
     after: str
     build: tuple[str, ...]
     pull: tuple[str, ...]
+    keep: tuple[str, ...]
     folders: tuple[str, ...]
 
     @property
     def changed(self) -> bool:
         """Tell whether anything has to be done."""
-        return self.before != self.after or bool(self.build or self.pull or self.folders)
+        return self.before != self.after or bool(self.build or self.pull or self.keep or self.folders)
 
     def diff(self, path: str) -> list[dict[str, str]]:
         """Return the file's diff, and the missing pieces as a list of their own."""
         pieces = [f"image of {name}: built" for name in self.build] + [f"image of {name}: pulled" for name in self.pull]
+        pieces += [f"image of {name}: kept" for name in self.keep]
         pieces += [f"folder {name}: made" for name in self.folders]
         return [
             {"before_header": path, "after_header": path, "before": self.before, "after": self.after},
@@ -168,29 +176,53 @@ def run(parameters: dict[str, Any], check_mode: bool, runner: Runner) -> dict[st
     references = release_file.images(project.name, release_tag, config.services.values())
     wanted = {name: references.get(name, service.image) for name, service in config.services.items()}
     text = _render(project, config, references, f"Release {parameters['version']}, commit {parameters['commit']}")
-    ids = read_images(list(wanted.values()), runner).ids
-    missing = [name for name, reference in wanted.items() if reference not in ids]
+    ready_made = [name for name, service in config.services.items() if not service.build]
+    images, kept = _images(project, wanted, ready_made, runner)
+    missing = [name for name, image in images.items() if not image["id"]]
     plan = Plan(
         before=read_text(path),
         after=text,
         build=tuple(name for name in missing if config.services[name].build),
         pull=tuple(name for name in missing if not config.services[name].build),
+        # What is pulled is kept as well.
+        keep=tuple(name for name in ready_made if name not in kept),
         folders=tuple(folder for folder in config.bind_devices if not os.path.isdir(folder)),
     )
     started = time.monotonic()
     if plan.changed and not check_mode:
         _apply(plan, path, project, parameters["build_timeout"], runner)
-        ids = read_images(list(wanted.values()), runner).ids
+        images, kept = _images(project, wanted, ready_made, runner)
+        _keep([images[name] for name in ready_made if name not in kept], runner)
     return {
         "changed": plan.changed,
         "tag": release_tag,
-        "images": {name: {"reference": reference, "id": ids.get(reference, "")} for name, reference in wanted.items()},
+        "images": images,
         "built": list(plan.build),
         "pulled": list(plan.pull),
         "folders": list(plan.folders),
         "seconds": round(time.monotonic() - started, 3),
         "diff": plan.diff(path),
     }
+
+
+def _images(
+    project: Project, wanted: Mapping[str, str], ready_made: Sequence[str], runner: Runner
+) -> tuple[dict[str, dict[str, str]], list[str]]:
+    """Return reference and id of each service's image, with the second name of a ready-made one; and whose second name is there."""
+    ids = read_images(list(wanted.values()), runner).ids
+    images = {name: {"reference": reference, "id": ids.get(reference, "")} for name, reference in wanted.items()}
+    for name in ready_made:
+        if images[name]["id"]:
+            images[name]["kept"] = release_file.kept(project.name, name, images[name]["id"])
+    names = {name: images[name]["kept"] for name in ready_made if "kept" in images[name]}
+    present = read_images(list(names.values()), runner).ids
+    return images, [name for name, second in names.items() if present.get(second) == images[name]["id"]]
+
+
+def _keep(images: Sequence[Mapping[str, str]], runner: Runner) -> None:
+    for image in images:
+        named = runner.run(["docker", "tag", image["id"], image["kept"]])
+        require(named, f"Keeping the image {image['reference']} failed", "Look at `docker images`. Nothing that runs was touched.")
 
 
 def _config(project: Project, runner: Runner) -> Config:

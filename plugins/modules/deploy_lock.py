@@ -163,12 +163,16 @@ def look(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _take_over(lock: str, name: str, reason: str, holder: run_lock.Holder | None) -> None:
-    if holder is None or not run_lock.holds(holder.pid, lock):
+    # Without a record, or with a damaged one, whoever has the lock's file open.
+    pids = [holder.pid] if holder and run_lock.holds(holder.pid, lock) else run_lock.find_holders(lock)
+    if not pids:
         raise Problem("Taking the lock over failed", f"no process is known to hold {lock}", f"Look for it: fuser -v {lock}")
     # First the record: it tells the other run, whose connection will try to get the lock back, that it has lost it.
     claim = {"pid": 0, "run": name, "by": "", "host": "", "playbook": "", "since": "", "reason": reason}
     write_text(run_lock.record_path(lock), json.dumps(claim) + "\n", 0o644)
-    os.kill(holder.pid, signal.SIGTERM)
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGTERM)
 
 
 def _refusal(lock: str) -> Problem:

@@ -64,6 +64,12 @@ options:
     description: Whether the live database is backed up before V(restored). It is kept in any case.
     type: bool
     default: true
+  instead_of:
+    description: With V(restored), id of the release record that is left for it. The restored database says so in its comment, so that
+      M(residency.scheduler.rollback_plan) does not restore once more after a run that was cut.
+    type: str
+    default: ""
+    version_added: 0.4.0
   keep_days:
     description: Days after which databases that were set aside are dropped, by the next call.
     type: int
@@ -186,6 +192,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "set_aside": {"type": "str", "default": ""},
     "confirm": {"type": "str", "default": ""},
     "safety_dump": {"type": "bool", "default": True},
+    "instead_of": {"type": "str", "default": ""},
     "keep_days": {"type": "int", "default": 7},
     "state_dir": {"type": "path"},
     "metrics_dir": {"type": "path"},
@@ -279,6 +286,8 @@ def restore(task: Task) -> dict[str, Any]:
             migrated = _migrate(task, name) if behind else []
             restored = time.monotonic() - started
             safety = _safety_dump(task)
+            if task.parameters["instead_of"]:
+                side_database.write_note(postgres, name, backup.name, task.parameters["instead_of"])
             seconds = side_database.swap(postgres, name, kept, time.monotonic)
     return {
         **result,

@@ -15,6 +15,7 @@ version_added: 0.4.0
 description:
   - The counterpart of the copies that M(residency.scheduler.release) keeps. The checkout goes to the release's commit, which the
     repository on the server has already - nothing is fetched -, and C(.env) and the generated compose file are those of that time.
+  - An image that lost its name to another one, by C(docker pull) say, gets it back.
   - Nothing that runs is touched.
   - While the checkout is on its way, a marker file says so. A run that finds one finishes the checkout by force, as what lies in the
     working tree is a cut run's work; without it, local changes to tracked files are refused, in check mode too.
@@ -22,6 +23,7 @@ author:
   - Residency Scheduler operations team (@residency-scheduler)
 requirements:
   - git
+  - Docker
 attributes:
   check_mode:
     support: full
@@ -87,11 +89,11 @@ commit:
   type: str
   sample: 3f786850e387550fdab836ed7e6dc881de23001b
 files:
-  description: What was put back (or would be).
+  description: What was put back (or would be), files and names of images.
   returned: always
   type: list
   elements: str
-  sample: [/opt/residency-scheduler, /opt/residency-scheduler/.env]
+  sample: [/opt/residency-scheduler, /opt/residency-scheduler/.env, "redis:7"]
 """
 
 import contextlib
@@ -102,6 +104,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils import ledger
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner, require
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_images
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
@@ -123,13 +126,16 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     if behind and not cut:
         _refuse_changes(parameters["home"], record, runner)
     changed = [path for name, (path, _mode) in targets.items() if read_text(path) != texts[name]]
+    names = renamed(record, runner)
     if not check_mode:
         if behind:
             _checkout(parameters, record, cut, runner)
         for name, (path, mode) in targets.items():
             if path in changed:
                 write_text(path, texts[name], mode)
-    files = ([parameters["home"]] if behind else []) + changed
+        for reference, image_id in names.items():
+            require(runner.run(["docker", "tag", image_id, reference]), f"Naming {image_id} {reference} failed", "Look at `docker images`.")
+    files = ([parameters["home"]] if behind else []) + changed + list(names)
     return {
         "changed": bool(files),
         "version": record["version"],
@@ -144,6 +150,13 @@ def _record(parameters: Mapping[str, Any]) -> dict[str, Any]:
         if record["id"] == parameters["id"]:
             return record
     raise Problem(FAILED, f"the ledger has no record {parameters['id']}", "List the records by release_info.")
+
+
+def renamed(record: Mapping[str, Any], runner: Runner) -> dict[str, str]:
+    """Return the ids, by reference, of the release's images that exist and have lost that name."""
+    wanted = {str(image["reference"]): str(image["id"]) for image in record["images"].values()}
+    present = read_images([*wanted, *wanted.values()], runner).ids
+    return {reference: image_id for reference, image_id in wanted.items() if image_id in present and present.get(reference) != image_id}
 
 
 def _behind(home: str, record: Mapping[str, Any], cut: bool, runner: Runner) -> bool:

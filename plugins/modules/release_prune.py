@@ -97,14 +97,14 @@ def decide(records: Sequence[Mapping[str, Any]], keep: int) -> tuple[list[Mappin
     left = [item for item in records if item["verdict"] == "rolled_back" and item["proven"]]
     needed += sorted(left, key=lambda item: int(item["order"]))[-1:]
     old = [item for item in records if item not in needed]
-    kept = {str(image["reference"]) for item in needed for image in item["images"].values()}
-    # Ready-made images carry no release's tag: they are not ours to remove.
-    built = {str(image["reference"]) for item in old for service, image in item["images"].items() if _is_built(service, image)}
-    return old, sorted(built - kept)
+    return old, sorted(_ours(old) - _ours(needed))
 
 
-def _is_built(service: str, image: Mapping[str, Any]) -> bool:
-    return str(image["reference"]).partition(":")[0].endswith(f"-{service}")
+def _ours(records: Sequence[Mapping[str, Any]]) -> set[str]:
+    """Return the names that this collection gave to images: those of what was built, and the second ones of what is ready-made."""
+    images = [(service, image) for item in records for service, image in item["images"].items()]
+    built = {str(image["reference"]) for service, image in images if str(image["reference"]).partition(":")[0].endswith(f"-{service}")}
+    return built | {str(image["kept"]) for _service, image in images if "kept" in image}
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner, now: datetime) -> dict[str, Any]:

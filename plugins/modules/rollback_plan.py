@@ -135,7 +135,14 @@ from datetime import timedelta
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.residency.scheduler.plugins.module_utils import alembic, backups, database_facts, ledger, rollback
+from ansible_collections.residency.scheduler.plugins.module_utils import (
+    alembic,
+    backups,
+    database_facts,
+    ledger,
+    rollback,
+    side_database,
+)
 from ansible_collections.residency.scheduler.plugins.module_utils.backups import Backup
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project
@@ -167,19 +174,22 @@ def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
     left = rollback.leaving(records)
     automatic = bool(parameters["automatic"])
     target = rollback.choose_target(records, left, "" if automatic else parameters["to"], automatic)
-    references = [str(image["reference"]) for image in target["images"].values()]
-    rollback.check_images(target, read_images(references, runner).ids)
+    images = target["images"].values()
+    names = [str(image[key]) for image in images for key in ("reference", "id")]
+    rollback.check_images(target, read_images(names, runner).ids)
     try:
         postgres = find(Project.from_parameters(parameters["project"]), parameters["database_service"], runner)
         present = _revision(postgres)
+        noted = side_database.read_note(postgres, str(left["id"])) if left else ""
     except Problem as problem:
         # A deployment that recovers mends that first.
         raise Problem(problem.what, problem.why, problem.remedy, **problem.details, database_down=True) from problem
     stays = left is not None and left["id"] == target["id"]
     project = _project(parameters, left or target)
     choices, backup = [rollback.keep(target, present)], None
-    # The same restore again would set aside what was written since; restore.yml is for the database alone.
-    if not choices[0].possible or (parameters["database"] == "restore" and not stays):
+    # The same restore again would set aside what was written since: after a whole run, and after one cut between swap and record.
+    restored = stays or bool(noted and parameters["backup"] in ("newest", noted))
+    if not choices[0].possible or (parameters["database"] == "restore" and not restored):
         backup = _backup(parameters, left, target, postgres.database)
         restore = _restore(postgres, target, backup)
         if automatic and not parameters["moved"]:
@@ -192,14 +202,14 @@ def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
             downgrade, project = _downgrade(parameters, rollback.tried(records), target, present, runner)
         choices += [downgrade, restore]
     elif parameters["database"] != "keep":
-        # Nothing is there to take back, or it was restored already.
+        # Nothing is there to take back, or it was restored already; restore.yml is for the database alone.
         choices.append(Choice(parameters["database"], True, choices[0].why, choices[0].price))
     try:
         chosen = rollback.decide(parameters["database"], choices, target, automatic)
     except Problem as problem:
         tried = [str(item["id"]) for item in rollback.tried(records)]
         raise Problem(problem.what, problem.why, problem.remedy, **problem.details, tried=tried) from problem
-    database = "keep" if choices[0].possible and (chosen.database == "downgrade" or stays) else chosen.database
+    database = "keep" if choices[0].possible and (chosen.database == "downgrade" or restored) else chosen.database
     version = left["version"] if left else "nothing"
     going = f"Going back from {version} to {target['version']}"
     if stays:

@@ -106,9 +106,12 @@ def test_no_target(records: list[dict[str, Any]], to: str, words: str) -> None:
 
 
 def test_images_that_are_gone_are_named_with_the_command_that_makes_them_again() -> None:
-    there = {"stack-backend:v1.1.0": "sha256:1", "postgres:15": "sha256:db"}
-    rollback.check_images(ONE, there)
-    for present, words in (({}, "(gone)"), ({**there, "stack-backend:v1.1.0": "sha256:9"}, "(another image has its name)")):
+    there = {"sha256:1": "sha256:1", "sha256:db": "sha256:db"}
+    rollback.check_images(ONE, {**there, "stack-backend:v1.1.0": "sha256:1", "postgres:15": "sha256:db"})
+    # It has lost its name, by a pull say: the id is what counts.
+    rollback.check_images(ONE, {**there, "stack-backend:v1.1.0": "sha256:1", "postgres:15": "sha256:new"})
+    moved = {"sha256:db": "sha256:db", "stack-backend:v1.1.0": "sha256:9"}
+    for present, words in (({}, "(gone)"), (moved, "(another image has its name)")):
         with pytest.raises(Problem) as caught:
             rollback.check_images(ONE, present)
         assert words in caught.value.why
@@ -116,6 +119,8 @@ def test_images_that_are_gone_are_named_with_the_command_that_makes_them_again()
         assert "scheduler_version=v1.1.0" in caught.value.message()
 
 
+DB = {"reference": "postgres:15", "id": "sha256:db"}
+KEPT = {"db": {**DB, "kept": "stack-db:kept-db"}}
 DOWN = {"revision": "r2", "direction": "downgrade", "reversible": True}
 BACKUP = {"name": "b1", "revision": ["r1"], "minutes": "about 2"}
 WRITTEN = [{"table": "public.ledger", "now": 9, "in_backup": 5, "written": 4}]
@@ -190,6 +195,15 @@ def test_the_decision(wanted: str, automatic: bool, choices: list[rollback.Choic
         ([record(1, "rolled_back", proven=True), TWO, THREE], 2, [], []),
         # The same images, deployed twice.
         ([{**ONE, "images": THREE["images"]}, TWO, THREE], 2, ["20251201"], []),
+        # The second name that a ready-made image has only for an old release.
+        ([{**ONE, "images": KEPT | {"db": {**DB, "kept": "stack-db:kept-1"}}}, {**TWO, "images": KEPT}], 2, [], []),
+        (
+            [{**ONE, "images": KEPT | {"cache": {"reference": "redis:7", "id": "sha256:old", "kept": "stack-cache:kept-old"}}}]
+            + [{**item, "images": KEPT} for item in (TWO, THREE)],
+            2,
+            ["20251201"],
+            ["stack-cache:kept-old"],
+        ),
     ],
 )
 def test_what_is_pruned(records: list[dict[str, Any]], keep: int, old: list[str], images: list[str]) -> None:

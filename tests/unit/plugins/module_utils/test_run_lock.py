@@ -212,10 +212,21 @@ def test_a_takeover_ends_the_holder_and_gives_the_reason(lock: str, hold: Any) -
     assert "which took over (it hangs)" in run_lock.lost(environment(lock, "one"))
 
 
-def test_another_process_is_never_ended(lock: str, hold: Any) -> None:
+@pytest.mark.parametrize("record", [f'{{"pid": {os.getpid()}, "run": "one", "by": "", "host": "", "playbook": "", "since": ""}}', "{"])
+def test_where_the_record_is_wrong_it_is_who_holds_the_lock_that_is_ended(lock: str, hold: Any, record: str) -> None:
+    first = hold()
+    assert run_lock.wait_until(lambda: run_lock.is_held(lock) and run_lock.read_holder(lock), 3)
+    Path(f"{lock}.json").write_text(record, encoding="utf-8")
+    with open(lock, encoding="utf-8"):
+        assert run_lock.find_holders(lock) == [first.pid], "who only looks does not hold it"
+        assert step(lock, takeover="it hangs")["held"] is False
+    assert first.wait(3) == -signal.SIGTERM
+
+
+def test_a_lock_that_no_process_is_known_to_hold_is_not_taken_over(lock: str, hold: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     hold()
-    assert run_lock.wait_until(lambda: run_lock.read_holder(lock), 3)
-    path = Path(f"{lock}.json")
-    path.write_text(path.read_text(encoding="utf-8").replace(f'"pid": {run_lock.read_holder(lock).pid}', f'"pid": {os.getpid()}'))
+    assert run_lock.wait_until(lambda: run_lock.is_held(lock) and run_lock.read_holder(lock), 3)
+    # As where the holder is a process of another container.
+    monkeypatch.setattr(run_lock, "holds", lambda *_: False)
     with pytest.raises(Problem, match="no process is known to hold"):
         step(lock, takeover="it hangs")

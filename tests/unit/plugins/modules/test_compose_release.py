@@ -28,6 +28,9 @@ def configuration(folder: Path, *, image: str | None = None) -> str:
     )
 
 
+KEPT = "p-db:kept-" + "a" * 12
+
+
 def local(*references: str) -> tuple[str, str]:
     """What `docker image inspect` prints when these images exist."""
     return "docker image inspect", "".join(f'["{reference}"]|[]|{ID}\n' for reference in references)
@@ -60,10 +63,10 @@ def tag_fixture(tmp_path: Path, runner) -> str:
 
 
 def test_a_check_tells_all_and_makes_nothing(tmp_path: Path, runner) -> None:
-    result = release(tmp_path, runner, local("postgres:15"), check_mode=True)
+    result = release(tmp_path, runner, local("postgres:15"), local(), check_mode=True)
     assert (result["changed"], result["built"], result["pulled"]) == (True, ["backend"], [])
     assert result["folders"] == [str(tmp_path / "data")]
-    assert "image of backend: built\n" in result["diff"][1]["after"]
+    assert "image of backend: built\nimage of db: kept\n" in result["diff"][1]["after"]
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [".env", "compose"]
     assert not list((tmp_path / "compose").iterdir())
 
@@ -80,19 +83,22 @@ def test_what_is_missing_is_made_and_the_second_time_nothing(tmp_path: Path, run
         ("release.yml config --format json", pinned),
         local(reference, "postgres:15"),
         local(reference, "postgres:15"),
+        local(),
+        (f"docker tag {ID} {KEPT}", ""),
     )
     assert (result["changed"], result["built"], result["pulled"]) == (True, ["backend"], ["db"])
     assert result["images"]["backend"] == {"reference": reference, "id": ID}
+    assert result["images"]["db"] == {"reference": "postgres:15", "id": ID, "kept": KEPT}
     assert (tmp_path / "data").is_dir()
     assert reference in (tmp_path / "compose" / "release.yml").read_text(encoding="utf-8")
-    again = release(tmp_path, runner, local(reference, "postgres:15"))
+    again = release(tmp_path, runner, local(reference, "postgres:15"), local(KEPT))
     assert (again["changed"], again["built"], again["pulled"], again["folders"]) == (False, [], [], [])
 
 
 def test_a_failed_build_says_so_without_secrets(tmp_path: Path, runner) -> None:
     broken = CommandResult(("docker",), 17, "", "RUN pip install failed for s3cret-value", 1.0)
     with pytest.raises(Problem) as caught:
-        release(tmp_path, runner, local("postgres:15"), ("build backend", broken))
+        release(tmp_path, runner, local("postgres:15"), local(KEPT), ("build backend", broken))
     message = caught.value.message()
     assert "Building the images of backend failed: exit code 17" in message
     assert "Nothing that runs was touched" in message
@@ -106,6 +112,7 @@ def test_a_build_that_leaves_no_image_is_a_failure(tmp_path: Path, runner, tag: 
             tmp_path,
             runner,
             local("postgres:15"),
+            local(KEPT),
             ("build backend", ""),
             ("config --format json", pinned),
             local("postgres:15"),

@@ -127,3 +127,19 @@ def test_what_is_gone_is_named_before_anything_changes(server: Path) -> None:
     ledger.write(str(server), ledger.decide([], record, "good", "9", {}), files, "then")
     with pytest.raises(Problem, match="has no commit 999999999999"):
         put_back(server, "9")
+
+
+@pytest.mark.parametrize(
+    ("present", "renamed"),
+    [
+        # Its name has moved to another image, or went with it.
+        ('["redis:7"]|[]|sha256:new\n[]|[]|sha256:old\n', ["redis:7"]),
+        ("[]|[]|sha256:old\n", ["redis:7"]),
+        ('["redis:7"]|[]|sha256:old\n', []),
+        # Not this module's to say that it is gone.
+        ('["redis:7"]|[]|sha256:new\n', []),
+    ],
+)
+def test_an_image_that_lost_its_name_gets_it_back(server: Path, runner, present: str, renamed: list[str]) -> None:
+    record = {"version": "v3", "commit": "c" * 40, "images": {"redis": {"reference": "redis:7", "id": "sha256:old"}}}
+    assert list(release_files.renamed(record, runner(("docker image inspect", present)))) == renamed
