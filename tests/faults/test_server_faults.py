@@ -160,17 +160,19 @@ def test_the_server_suffers(server: Server, fault: Fault) -> None:
 
 
 RECOVERIES = (
-    ("Stop what uses the database", ("rollback.yml", "-e", "rollback_database=downgrade")),
-    ("Run the downgrade", ("rollback.yml", "-e", "rollback_database=downgrade")),
-    ("Put the files of the release back", DEPLOY),
+    ("bad-crash-migrated", "Stop what uses the database", ("rollback.yml", "-e", "rollback_database=downgrade")),
+    ("bad-crash-migrated", "Run the downgrade", ("rollback.yml", "-e", "rollback_database=downgrade")),
+    ("bad-crash-migrated", "Put the files of the release back", DEPLOY),
+    # It has broken the container of the database itself.
+    ("bad-db", "Wait for an answer of db", ("rollback.yml",)),
 )
 
 
 @pytest.mark.skipif(not ALL, reason="takes minutes")
-@pytest.mark.parametrize(("task", "mend"), my_part(RECOVERIES))
-def test_the_recovery_of_a_failed_deployment_is_cut(server: Server, task: str, mend: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(("version", "task", "mend"), my_part(RECOVERIES))
+def test_a_deployment_that_fails_is_cut(server: Server, version: str, task: str, mend: tuple[str, ...]) -> None:
     with LedgerClient(server.host["ansible_host"]) as client:
-        runs = [play(server, "deploy.yml", "-e", "scheduler_version=bad-crash-migrated", "-e", "services_wait=30", kill_in=task)]
+        runs = [play(server, "deploy.yml", "-e", f"scheduler_version={version}", "-e", "services_wait=30", kill_in=task)]
         runs.append(play(server, *mend))
         between = digest(look(server))
         runs.append(play(server, *mend))
@@ -178,7 +180,7 @@ def test_the_recovery_of_a_failed_deployment_is_cut(server: Server, task: str, m
     told += [] if runs[0].rc == -9 else [f"the deployment said {runs[0].rc}: nothing was cut"]
     if digest(look(server)) != between:
         told.append("5 again: the server is not as it was before the run that changed nothing")
-    note(f"controller killed while a failed deployment recovers, mended by {mend[0]}", task, None, told)
+    note(f"controller killed where {version} fails or is taken back, mended by {mend[0]}", task, None, told)
     if mend == DEPLOY:
         whole(server, *BACK)
     assert not told, "\n".join([*told, *(run.output[-3000:] for run in runs[:2])])
@@ -222,3 +224,40 @@ def test_a_second_run_is_refused(server: Server, way: tuple[str, ...], task: str
     if way == DEPLOY:
         whole(server, *BACK)
     assert not told, "\n".join([*told, *(run.output[-1500:] for run in refused)])
+
+
+@pytest.mark.skipif(not ALL, reason="takes minutes")
+def test_an_image_loses_its_name(server: Server) -> None:
+    if not my_part([0]):
+        pytest.skip("another process tries it")
+    whole(server, *DEPLOY)
+    # As a pull of a newer one does.
+    name = server.ssh(f"docker inspect --format '{{{{.Config.Image}}}}' {PROJECT}-redis").strip()
+    server.ssh(f"printf 'FROM {name}\nLABEL newer=1\n' | docker build --quiet --tag {name} -")
+    with LedgerClient(server.host["ansible_host"]) as client:
+        runs = [play(server, *BACK), play(server, *BACK), play(server, *BACK)]
+    told = violations(server, runs, client, DEADLINE) + ([] if runs[0].rc == 0 else [f"rollback.yml said {runs[0].rc}"])
+    told += [] if runs[0].began("Start redis") is None else ["redis was replaced though it ran the right image"]
+    note("a ready-made image has lost its name to another one, then a way back", "Find the way back", None, told)
+    assert not told, "\n".join([*told, runs[0].output[-3000:]])
+
+
+@pytest.mark.skipif(not ALL, reason="takes minutes")
+def test_a_restore_is_cut_between_swap_and_record(server: Server) -> None:
+    if not my_part([0]):
+        pytest.skip("another process tries it")
+    whole(server, *DEPLOY)
+    restore = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=restore")
+    unconfirmed = play(server, *restore)
+    name = unconfirmed.output.partition("confirm by the name ")[2].partition(".")[0]
+    assert unconfirmed.rc == 2 and name, unconfirmed.output[-3000:]
+    runs = [play(server, *restore, "-e", f"rollback_confirm={name}", kill_in="Tell the way back")]
+    runs += [play(server, *restore, "-e", f"rollback_confirm={name}") for _ in range(2)]
+    state = look(server)
+    aside = [database for database in state["databases"] if "_before_" in database]
+    told = [] if [run.rc for run in runs] == [-9, 0, 0] else [f"3 truthful exit: {[run.rc for run in runs]}"]
+    told += [] if len(aside) == 1 else [f"1 data: set aside are {aside}"]
+    told += [] if runs[2].changed() == 0 else [f"5 again: changed={runs[2].changed()}"]
+    note("controller killed between a restore's swap and its record", "Tell the way back", None, told)
+    server.ssh(f"docker exec {PROJECT}-db dropdb -U scheduler {' '.join(aside[:1])}")
+    assert not told, "\n".join([*told, *(run.output[-3000:] for run in runs)])
