@@ -15,6 +15,8 @@ from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, redact, require
 
+#: How the name of a container ends that answers for a service while its own one is replaced.
+STAND_IN = "-stand-in"
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d) ?")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
@@ -58,6 +60,11 @@ class Container:
         ``up`` fails for ever: the name is taken (docker/compose, pkg/compose/convergence.go, recreateContainer).
         """
         return self.state == "created" and bool(re.match(r"[0-9a-f]{12}_", self.name))
+
+    @property
+    def stand_in(self) -> bool:
+        """Tell whether it answers for its service while that one's own container is replaced."""
+        return self.one_off and self.name.endswith(STAND_IN)
 
     def brief(self) -> dict[str, Any]:
         """Return what a report shows of it (no environment, no command: they hold secrets)."""

@@ -40,6 +40,7 @@ class Running:
 
     :ivar loaded: when a proxy last read its configuration, else when the container started.
     :ivar half_made: its name, when a cut run left it so; else empty.
+    :ivar stand_in: its name, when it answers for a service whose own container is replaced; else empty.
     """
 
     service: str
@@ -49,21 +50,31 @@ class Running:
     started: datetime
     loaded: datetime
     half_made: str = ""
+    stand_in: str = ""
 
     @classmethod
     def from_container(cls, container: Container, *, oldest_worker_age: float | None, now: Callable[[], datetime] | None = None) -> Running:
         """Build it from Docker's facts and the age in seconds of a proxy's oldest worker process."""
         moment = now() if now else datetime.now(UTC)
         loaded = container.started if oldest_worker_age is None else moment - timedelta(seconds=oldest_worker_age)
-        half_made = container.name if container.half_made else ""
-        return cls(container.service, container.state, container.image_id, container.config_hash, container.started, loaded, half_made)
+        return cls(
+            container.service,
+            container.state,
+            container.image_id,
+            container.config_hash,
+            container.started,
+            loaded,
+            half_made=container.name if container.half_made else "",
+            stand_in=container.name if container.stand_in else "",
+        )
 
 
 @dataclass(frozen=True)
 class Action:
     """One thing to do: ``create``, ``replace``, ``start``, ``scale``, ``drain``, ``resume`` or ``reload`` a service, or ``remove`` it.
 
-    ``sweep`` removes the one *container* that a cut run left half-made. *prove* names the services that have to answer after it.
+    ``stand_in`` starts the one *container* that answers for a service while that one's own is replaced, and ``sweep`` removes it, or
+    what a cut run left half-made. *prove* names the services that have to answer after it.
     """
 
     service: str
@@ -81,7 +92,12 @@ class Action:
 
 
 def decide(
-    wanted: Sequence[WantedService], running: Sequence[Running], *, back: bool = False, drained: datetime | None = None
+    wanted: Sequence[WantedService],
+    running: Sequence[Running],
+    *,
+    back: bool = False,
+    drained: datetime | None = None,
+    stand_in: Callable[[str], str] | None = None,
 ) -> list[Action]:
     """Return the actions that turn *running* into *wanted*, in the order in which they lose nothing. Pure.
 
@@ -92,24 +108,42 @@ def decide(
 
     :arg back: the way leads to an earlier release.
     :arg drained: since when the workers consume nothing, as a run began to replace them; those that started later do consume.
+    :arg stand_in: returns the name of the container that answers for a service while that one's own is replaced; None for no such
+        containers. One that a cut run left is of use as long as it is of the wanted image.
     """
     swept = [_sweep(item) for item in running if item.half_made]
-    running = [item for item in running if not item.half_made]
+    standing = [item for item in running if item.stand_in]
+    running = [item for item in running if not item.half_made and not item.stand_in]
     compared = {service.name: _compare(service, [item for item in running if item.service == service.name]) for service in wanted}
     found = [action for action in compared.values() if action]
     kinds = {service.name: service.kind for service in wanted}
+    ids = {service.name: service.image_id for service in wanted}
+    reloaded = [proxy.name for proxy in wanted if _is_reloaded(proxy, compared, running)]
+    helping = {item.service: item.stand_in for item in standing if item.state == "running" and item.image_id == ids.get(item.service)}
+    # nginx refuses to load a configuration that names a service without an address.
+    gone = any(action.action in ("create", "start") and kinds[action.service] in UPSTREAM_KINDS for action in found)
+    for item in standing:
+        if item.stand_in not in helping.values():
+            swept += _end_stand_in(item.service, item.stand_in, [] if gone else _answering(reloaded, item.service, running))
     ordered = _with_drain(found, kinds, running, back, drained)
     actions: list[Action] = []
     for index, action in enumerate(ordered, start=1):
+        covered = action.action == "replace" and kinds[action.service] == "http" and _answering(reloaded, action.service, running)
+        if covered and stand_in and not gone and action.service not in helping:
+            helping[action.service] = stand_in(action.service)
+            actions += _begin_stand_in(action.service, helping[action.service], reloaded)
         actions.append(action)
-        # nginx refuses to load a configuration that names a service without an address.
         absent = {item.service for item in ordered[index:] if item.action in ("create", "start")}
         if kinds[action.service] in UPSTREAM_KINDS and not any(kinds[name] in UPSTREAM_KINDS for name in absent):
-            actions += [_reload_after(proxy.name, action) for proxy in wanted if _is_reloaded(proxy, compared, running)]
+            actions += [_reload_after(proxy, action) for proxy in reloaded]
+            if action.service in helping:
+                actions += _end_stand_in(action.service, helping.pop(action.service), reloaded)
         if kinds[action.service] == "proxy" and action.action == "start":
             actions += _reload_where_docker_was_faster(action, ordered[:index], kinds, running)
+    for service, name in helping.items():
+        actions += _end_stand_in(service, name, reloaded)
     for proxy in wanted:
-        if _is_reloaded(proxy, compared, running) and not any(item.service == proxy.name for item in actions):
+        if proxy.name in reloaded and not any(item.service == proxy.name for item in actions):
             late = _reload(proxy, [item for item in running if item.service == proxy.name], wanted, running)
             actions += [late] if late else []
     orphans = sorted({container.service for container in running} - set(kinds))
@@ -117,11 +151,28 @@ def decide(
     return swept + _with_proofs(actions, kinds) + removed
 
 
+def _answering(proxies: Sequence[str], service: str, running: Sequence[Running]) -> list[str]:
+    """Return the *proxies* that stay, provided that a container of the *service* behind them runs."""
+    return list(proxies) if any(item.service == service and item.state == "running" for item in running) else []
+
+
+def _begin_stand_in(service: str, name: str, proxies: Sequence[str]) -> list[Action]:
+    start = Action(service, "stand_in", "it answers while the service's own container is replaced", "absent", f"{name} runs", name)
+    return [start, *(Action(proxy, "reload", f"{name} answers too", "old addresses", "present addresses") for proxy in proxies)]
+
+
+def _end_stand_in(service: str, name: str, proxies: Sequence[str]) -> list[Action]:
+    end = Action(service, "sweep", "the service's own container answers", f"{name} runs", "absent", name)
+    return [end, *(Action(proxy, "reload", f"{name} has gone", "old addresses", "present addresses") for proxy in proxies)]
+
+
 def _with_proofs(actions: Sequence[Action], kinds: Mapping[str, str]) -> list[Action]:
     """Return *actions*, each with what is to be proven after it; what a proxy is reloaded for is proven together with the proxy."""
     ordered, waiting = [], list[str]()
     for index, action in enumerate(actions):
-        if kinds[action.service] != "container" and action.action not in ("drain", "resume"):
+        # A stand-in is waited for by itself, and the proxy's next reload is not far.
+        announced = index > 0 and actions[index - 1].action == "stand_in"
+        if kinds[action.service] != "container" and action.action not in ("drain", "resume", "stand_in", "sweep") and not announced:
             waiting.append(action.service)
         if any(following.action == "reload" for following in actions[index + 1 : index + 2]):
             ordered.append(action)

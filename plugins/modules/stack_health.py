@@ -34,6 +34,11 @@ options:
     type: list
     elements: str
     default: []
+  stand_in:
+    description: Look at the one container that stands in for each service while its own is replaced.
+    type: bool
+    default: false
+    version_added: 0.4.0
   domain:
     description: Public name of the application, sent as Host and SNI through the proxy.
     type: str
@@ -138,13 +143,14 @@ logs:
   type: dict
 """
 
+from dataclasses import replace
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils.check import summary
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project
-from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_containers
 from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock, SystemClock, Verdict, watch
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 from ansible_collections.residency.scheduler.plugins.module_utils.service_probe import ProbeContext, probe_service
@@ -164,10 +170,17 @@ def run(parameters: dict[str, Any], runner: Runner, clock: Clock) -> dict[str, A
         celery_app=parameters["celery_app"],
         timeout=parameters["probe_timeout"],
     )
-    fresh = {item.name: 0 for item in read_containers(project.name, runner) if item.service in parameters["fresh"]}
+
+    def snapshot() -> list[Container]:
+        found = read_containers(project.name, runner, one_off=parameters["stand_in"])
+        return [item for item in found if item.stand_in == parameters["stand_in"]]
+
+    if parameters["stand_in"]:
+        wanted = [replace(entry, replicas=1) for entry in wanted]
+    fresh = {item.name: 0 for item in snapshot() if item.service in parameters["fresh"]}
     watched = watch(
         wanted,
-        lambda: read_containers(project.name, runner),
+        snapshot,
         lambda service, containers: probe_service(service, containers, context),
         clock,
         wait=parameters["wait"],
@@ -210,6 +223,7 @@ def main() -> None:
             "project": PROJECT_SPEC,
             "services": SERVICES_SPEC,
             "only": {"type": "list", "elements": "str", "default": []},
+            "stand_in": {"type": "bool", "default": False},
             "domain": {"type": "str", "default": "localhost"},
             "celery_app": {"type": "str", "default": "app.core.celery_app"},
             "wait": {"type": "int", "default": 0},

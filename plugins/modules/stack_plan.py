@@ -33,6 +33,13 @@ options:
     type: bool
     default: false
     version_added: 0.4.0
+  stand_ins:
+    description:
+      - Whether, while a service of kind V(http) is replaced, a container of the wanted release answers in its place, as long as a proxy
+        in front of it goes on. Both releases answer for some seconds then.
+    type: bool
+    default: true
+    version_added: 0.4.0
   drain_marker:
     description: File that M(residency.scheduler.celery_drain) keeps while the workers are drained.
     type: path
@@ -67,6 +74,7 @@ actions:
     - What has to be done, in that order; empty when the running stack is the wanted one. Besides services to C(create), C(replace),
       C(start), C(scale), C(remove) or C(reload) there is C(drain) before workers are replaced, C(resume) after a run that was cut, and
       C(sweep) for a C(container) that such a run left half-made.
+    - C(stand_in) starts a C(container) that answers while the service's own is replaced; C(sweep) ends it.
     - C(prove) names the services that have to answer after the action. What a proxy is reloaded for is proven after that reload.
   returned: always
   type: list
@@ -85,7 +93,12 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils import celery
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project, read_config, read_hashes
-from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers, read_images, read_processes
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import (
+    STAND_IN,
+    read_containers,
+    read_images,
+    read_processes,
+)
 from ansible_collections.residency.scheduler.plugins.module_utils.plan import Running, WantedService, decide
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import SERVICES_SPEC, StackService, parse_services
@@ -98,7 +111,13 @@ def run(parameters: dict[str, Any], runner: Runner) -> dict[str, Any]:
     wanted = _wanted(project, services, runner)
     running = _running(project, services, runner)
     marker = parameters["drain_marker"]
-    actions = decide(wanted, running, back=parameters["back"], drained=_drained(marker) if marker else None)
+    actions = decide(
+        wanted,
+        running,
+        back=parameters["back"],
+        drained=_drained(marker) if marker else None,
+        stand_in=(lambda service: f"{project.name}-{service}{STAND_IN}") if parameters["stand_ins"] else None,
+    )
     return {
         "changed": False,
         "actions": [action.to_dict() for action in actions],
@@ -152,7 +171,9 @@ def _newest(paths: Iterable[str]) -> datetime | None:
 def _running(project: Project, services: list[StackService], runner: Runner) -> list[Running]:
     proxies = {service.name for service in services if service.kind == "proxy"}
     found = []
-    for container in read_containers(project.name, runner):
+    for container in read_containers(project.name, runner, one_off=True):
+        if container.one_off and not container.stand_in:
+            continue
         age = None
         if container.service in proxies and container.state == "running":
             # The workers are as old as the last reload, the master as the container. One that drains its last connections
@@ -170,6 +191,7 @@ def main() -> None:
             "project": PROJECT_SPEC,
             "services": SERVICES_SPEC,
             "back": {"type": "bool", "default": False},
+            "stand_ins": {"type": "bool", "default": True},
             "drain_marker": {"type": "path"},
         },
         supports_check_mode=True,

@@ -250,7 +250,8 @@ def test_a_restore_is_cut_between_swap_and_record(server: Server) -> None:
     restore = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=restore")
     unconfirmed = play(server, *restore)
     name = unconfirmed.output.partition("confirm by the name ")[2].partition(".")[0]
-    assert unconfirmed.rc == 2 and name, unconfirmed.output[-3000:]
+    assert unconfirmed.rc == 2, unconfirmed.output[-3000:]
+    assert name, unconfirmed.output[-3000:]
     runs = [play(server, *restore, "-e", f"rollback_confirm={name}", kill_in="Tell the way back")]
     runs += [play(server, *restore, "-e", f"rollback_confirm={name}") for _ in range(2)]
     state = look(server)

@@ -269,3 +269,78 @@ def test_a_service_is_proven_as_soon_as_the_proxy_knows_its_address() -> None:
 def test_what_nobody_listed_has_no_proof() -> None:
     extra = WantedService("extra", "container", 1, "tool:1", NEW, "hash")
     assert [(action.service, action.prove) for action in decide([DB, extra], [])] == [("db", ("db",)), ("extra", ())]
+
+
+STAND_IN = replace(IS_BACKEND, stand_in="stack-backend-stand-in")
+OLD_BACKEND = replace(IS_BACKEND, image_id=OLD)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "running", "actions"),
+    [
+        pytest.param(
+            [BACKEND, NGINX],
+            [OLD_BACKEND, IS_NGINX],
+            "backend stand_in, nginx reload, backend replace, nginx reload backend+nginx, backend sweep, nginx reload nginx",
+            id="a release is replaced",
+        ),
+        pytest.param([BACKEND], [OLD_BACKEND], "backend replace backend", id="without a proxy nobody would ask it"),
+        pytest.param(
+            [BACKEND, NGINX],
+            [OLD_BACKEND, replace(IS_NGINX, config_hash="x")],
+            "backend replace backend, nginx replace nginx",
+            id="the proxy is replaced itself",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [replace(OLD_BACKEND, state="exited"), IS_NGINX],
+            "backend replace, nginx reload backend+nginx",
+            id="nothing answers that could go on",
+        ),
+        pytest.param(
+            [BACKEND, FRONTEND, NGINX],
+            [OLD_BACKEND, IS_NGINX],
+            "backend replace backend, frontend create, nginx reload frontend+nginx",
+            id="the proxy could not be reloaded",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [OLD_BACKEND, STAND_IN, IS_NGINX],
+            "backend replace, nginx reload backend+nginx, backend sweep, nginx reload nginx",
+            id="a run was cut before the replacement",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [STAND_IN, IS_NGINX],
+            "backend create, nginx reload backend+nginx, backend sweep, nginx reload nginx",
+            id="a run was cut in the replacement: it is all that answers",
+        ),
+        pytest.param(
+            [BACKEND, NGINX], [IS_BACKEND, STAND_IN, IS_NGINX], "backend sweep, nginx reload nginx", id="a run was cut after the replacement"
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [IS_BACKEND, replace(STAND_IN, image_id=OLD), IS_NGINX],
+            "backend sweep, nginx reload",
+            id="of a release that failed",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [OLD_BACKEND, replace(STAND_IN, state="exited"), IS_NGINX],
+            "backend sweep, nginx reload, backend stand_in, nginx reload, backend replace, nginx reload backend+nginx, backend sweep, "
+            "nginx reload nginx",
+            id="one that has ended",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
+            [replace(STAND_IN, image_id=OLD), IS_NGINX],
+            "backend sweep, backend create, nginx reload backend+nginx",
+            id="of a release that failed, when all else had gone",
+        ),
+    ],
+)
+def test_something_answers_all_the_while(wanted: list[WantedService], running: list[Running], actions: str) -> None:
+    decided = decide(wanted, running, stand_in=lambda service: f"stack-{service}-stand-in")
+    assert ", ".join(f"{action.service} {action.action} {'+'.join(action.prove)}".strip() for action in decided) == actions
+    named = {action.container for action in decided if action.action in ("stand_in", "sweep")}
+    assert named <= {"stack-backend-stand-in"}

@@ -45,6 +45,7 @@ def plan(runner: Any, small: str, *, redis_image: str = REDIS, hashes: dict[str,
             "project": {"name": "small", "directory": "/none", "files": ["docker-compose.yml"], "env_file": ".env"},
             "services": [{"name": "redis", "kind": "redis"}, {"name": "nginx", "kind": "proxy"}],
             "back": False,
+        "stand_ins": True,
             "drain_marker": None,
         },
         fake,
@@ -91,5 +92,5 @@ def test_a_service_that_nobody_listed_starts_last(runner) -> None:
     )
     project = {"name": "small", "directory": "/none", "files": ["docker-compose.yml"], "env_file": ".env"}
     services_of_stack = [{"name": "redis", "kind": "redis"}]
-    result = stack_plan.run({"project": project, "services": services_of_stack, "back": False, "drain_marker": None}, fake)
+    result = stack_plan.run({"project": project, "services": services_of_stack, "back": False, "stand_ins": True, "drain_marker": None}, fake)
     assert [action["service"] for action in result["actions"]] == ["redis", "aside"]
