@@ -208,23 +208,24 @@ def read_log(
     runner: Runner,
     secrets: Sequence[str],
     *,
-    lines: int = 50,
+    lines: int | None = 50,
     since: str | None = None,
     until: str | None = None,
     timestamps: bool = False,
 ) -> list[str]:
     """Return the last *lines* lines that a container logged, in the order of their times, without colours and secrets.
 
+    :arg lines: None for all.
     :arg since: only lines from this RFC 3339 time on.
     :arg until: only lines before this RFC 3339 time.
     :arg timestamps: put Docker's RFC 3339 time and a blank before each line.
     """
-    argv = ["docker", "logs", "--tail", str(lines), *(["--since", since] if since else []), *(["--until", until] if until else [])]
+    argv = ["docker", "logs", "--tail", str(lines or "all"), *(["--since", since] if since else []), *(["--until", until] if until else [])]
     result = runner.run([*argv, "--timestamps", container], timeout=20)
     # Docker hands out what went to stdout and to stderr apart; only the times tell the order.
     text = _ANSI.sub("", result.stdout + result.stderr)
     ordered = sorted(redact(text, secrets).splitlines(), key=lambda line: line.partition(" ")[0])
-    return [line if timestamps else _STAMP.sub("", line) for line in ordered[-lines:]]
+    return [line if timestamps else _STAMP.sub("", line) for line in ordered[-(lines or 0) :]]
 
 
 @dataclass(frozen=True)

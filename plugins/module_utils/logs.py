@@ -20,8 +20,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils.patterns impor
 
 #: Seconds after the newest container's start within which services may still look for each other.
 SETTLE_SECONDS = 30
-#: Seconds after its start within which a service tells that it is up.
-STARTUP_SECONDS = 300
+#: Seconds after its start within which a service tells that it is up: nearly always the fewer ones, and a log can be long.
+STARTUP_SECONDS = (30, 300)
 
 #: The argument spec of what is expected of the logs; documented in the fragment ``logs``.
 EXPECTATIONS_SPEC: dict[str, Any] = {
@@ -87,8 +87,11 @@ def _review_one(
         checks.append(_check(container.name, "failed connections while services started", found.early, "log_connections", otherwise="warn"))
     pattern = expected["startup"].get(container.service)
     if pattern:
-        until = (start + timedelta(seconds=STARTUP_SECONDS)).isoformat()
-        first = read_log(container.name, runner, secrets, lines=expected["lines"], since=start.isoformat(), until=until)
+        for seconds in STARTUP_SECONDS:
+            until = (start + timedelta(seconds=seconds)).isoformat()
+            first = read_log(container.name, runner, secrets, lines=None, since=start.isoformat(), until=until)
+            if any(re.search(pattern, line) for line in first):
+                break
         checks.append(judge_startup(container.name, first, pattern))
     return checks, list(found.errors) + [line for line in found.connections if line not in found.errors]
 

@@ -6,13 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container
 
+#: Kinds without which no task can be done.
+DATA_KINDS = ("postgres", "redis")
 #: Kinds that a proxy forwards to, and whose addresses it has resolved.
 UPSTREAM_KINDS = ("http",)
 
@@ -102,7 +104,8 @@ def decide(
     """Return the actions that turn *running* into *wanted*, in the order in which they lose nothing. Pure.
 
     What a cut run left half-made goes first. Services come in start order, orphans last. A proxy is reloaded as soon as a service
-    behind it has moved, and both are proven then: waiting for that service first would only make its outage longer. Before a worker is
+    behind it has moved, and both are proven then: waiting for that service first would only make its outage longer - unless another
+    container stands in for it. Before a worker is
     replaced, tasks in work end; and since a worker discards tasks that it does not know, on the way forward nobody sends new ones to an
     old worker - it is drained before the application is replaced -, and on the way back beat goes before the workers.
 
@@ -127,10 +130,12 @@ def decide(
             swept += _end_stand_in(item.service, item.stand_in, [] if gone else _answering(reloaded, item.service, running))
     ordered = _with_drain(found, kinds, running, back, drained)
     actions: list[Action] = []
+    helped = set(helping)
     for index, action in enumerate(ordered, start=1):
         covered = action.action == "replace" and kinds[action.service] == "http" and _answering(reloaded, action.service, running)
         if covered and stand_in and not gone and action.service not in helping:
             helping[action.service] = stand_in(action.service)
+            helped.add(action.service)
             actions += _begin_stand_in(action.service, helping[action.service], reloaded)
         actions.append(action)
         absent = {item.service for item in ordered[index:] if item.action in ("create", "start")}
@@ -148,7 +153,7 @@ def decide(
             actions += [late] if late else []
     orphans = sorted({container.service for container in running} - set(kinds))
     removed = [Action(name, "remove", "it is no service of this release", "running", "absent") for name in orphans]
-    return swept + _with_proofs(actions, kinds) + removed
+    return swept + _with_proofs(actions, kinds, helped) + removed
 
 
 def _answering(proxies: Sequence[str], service: str, running: Sequence[Running]) -> list[str]:
@@ -166,15 +171,20 @@ def _end_stand_in(service: str, name: str, proxies: Sequence[str]) -> list[Actio
     return [end, *(Action(proxy, "reload", f"{name} has gone", "old addresses", "present addresses") for proxy in proxies)]
 
 
-def _with_proofs(actions: Sequence[Action], kinds: Mapping[str, str]) -> list[Action]:
-    """Return *actions*, each with what is to be proven after it; what a proxy is reloaded for is proven together with the proxy."""
+def _with_proofs(actions: Sequence[Action], kinds: Mapping[str, str], helped: Set[str]) -> list[Action]:
+    """Return *actions*, each with what is to be proven after it; what a proxy is reloaded for is proven together with the proxy.
+
+    :arg helped: services for which another container stands in. Such a one has to answer before the proxy hears of it: nginx asks
+        nobody for ten seconds who refused once, and the stand-in goes before (nginx.org, ngx_http_upstream_module, fail_timeout).
+    """
     ordered, waiting = [], list[str]()
     for index, action in enumerate(actions):
         # A stand-in is waited for by itself, and the proxy's next reload is not far.
         announced = index > 0 and actions[index - 1].action == "stand_in"
         if kinds[action.service] != "container" and action.action not in ("drain", "resume", "stand_in", "sweep") and not announced:
             waiting.append(action.service)
-        if any(following.action == "reload" for following in actions[index + 1 : index + 2]):
+        followed = any(following.action == "reload" for following in actions[index + 1 : index + 2])
+        if followed and action.service not in helped:
             ordered.append(action)
         else:
             ordered.append(replace(action, prove=tuple(waiting)))
@@ -218,15 +228,20 @@ def _with_drain(
         ordered = [action for action in actions if action not in beats]
         first = next((index for index, action in enumerate(ordered) if action.service in workers), len(ordered))
         ordered[first:first] = beats
+    # A task fails where the database or the broker goes away under it.
+    data = [index for index, action in enumerate(ordered) if kinds[action.service] in DATA_KINDS and action.action == "replace"]
     if drained and alive and not replaced:
         # On the way back not before what sends tasks of the newer release has gone.
-        place = len(ordered) if back else 0
+        place = len(ordered) if back else max(data, default=-1) + 1
         ordered.insert(place, Action(workers[0], "resume", "a run that drained it did not go on", "consumes nothing", "consumes"))
         return ordered
-    if replaced and any(drained is None or item.started > drained for item in alive):
-        begin = [index for index, action in enumerate(ordered) if action in replaced or (not back and kinds[action.service] == "http")]
-        drain = Action(replaced[0].service, "drain", "tasks in work end before it is replaced", "consumes", "consumes nothing")
-        ordered.insert(begin[0], drain)
+    if (replaced or data) and any(drained is None or item.started > drained for item in alive):
+        own = [index for index, action in enumerate(ordered) if action in replaced or (not back and kinds[action.service] == "http")]
+        what = "it" if replaced else ordered[data[-1]].service
+        drain = Action(workers[0], "drain", f"tasks in work end before {what} is replaced", "consumes", "consumes nothing")
+        if not replaced:
+            ordered.insert(data[-1] + 1, Action(workers[0], "resume", f"{what} was replaced", "consumes nothing", "consumes"))
+        ordered.insert(min([*data, *(own if replaced else [])]), drain)
     return ordered
 
 

@@ -245,6 +245,27 @@ OF_BEFORE = [item if item.service in ("db", "nginx") else replace(item, image_id
             "backend create, worker create, beat create, frontend create, nginx reload",
             id="no worker is there to be resumed",
         ),
+        pytest.param(
+            [replace(item, image_id=OLD) if item.service == "db" else item for item in OF_NOW],
+            False,
+            None,
+            "worker drain, db replace, worker resume",
+            id="no task runs while the database is replaced",
+        ),
+        pytest.param(
+            [replace(item, image_id=OLD) if item.service == "db" else item for item in OF_NOW],
+            False,
+            LATER,
+            "db replace, worker resume",
+            id="drained already, before the database was broken",
+        ),
+        pytest.param(
+            [replace(item, image_id=OLD) if item.service != "nginx" else item for item in OF_NOW],
+            True,
+            None,
+            "worker drain, db replace, backend replace, nginx reload, beat replace, worker replace, frontend replace, nginx reload",
+            id="back, with the database",
+        ),
         pytest.param(OF_NOW, True, None, "", id="nothing"),
     ],
 )
@@ -281,7 +302,7 @@ OLD_BACKEND = replace(IS_BACKEND, image_id=OLD)
         pytest.param(
             [BACKEND, NGINX],
             [OLD_BACKEND, IS_NGINX],
-            "backend stand_in, nginx reload, backend replace, nginx reload backend+nginx, backend sweep, nginx reload nginx",
+            "backend stand_in, nginx reload, backend replace backend, nginx reload nginx, backend sweep, nginx reload nginx",
             id="a release is replaced",
         ),
         pytest.param([BACKEND], [OLD_BACKEND], "backend replace backend", id="without a proxy nobody would ask it"),
@@ -306,13 +327,13 @@ OLD_BACKEND = replace(IS_BACKEND, image_id=OLD)
         pytest.param(
             [BACKEND, NGINX],
             [OLD_BACKEND, STAND_IN, IS_NGINX],
-            "backend replace, nginx reload backend+nginx, backend sweep, nginx reload nginx",
+            "backend replace backend, nginx reload nginx, backend sweep, nginx reload nginx",
             id="a run was cut before the replacement",
         ),
         pytest.param(
             [BACKEND, NGINX],
             [STAND_IN, IS_NGINX],
-            "backend create, nginx reload backend+nginx, backend sweep, nginx reload nginx",
+            "backend create backend, nginx reload nginx, backend sweep, nginx reload nginx",
             id="a run was cut in the replacement: it is all that answers",
         ),
         pytest.param(
@@ -327,7 +348,7 @@ OLD_BACKEND = replace(IS_BACKEND, image_id=OLD)
         pytest.param(
             [BACKEND, NGINX],
             [OLD_BACKEND, replace(STAND_IN, state="exited"), IS_NGINX],
-            "backend sweep, nginx reload, backend stand_in, nginx reload, backend replace, nginx reload backend+nginx, backend sweep, "
+            "backend sweep, nginx reload, backend stand_in, nginx reload, backend replace backend, nginx reload nginx, backend sweep, "
             "nginx reload nginx",
             id="one that has ended",
         ),
