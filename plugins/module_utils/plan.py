@@ -105,9 +105,9 @@ def decide(
 
     What a cut run left half-made goes first. Services come in start order, orphans last. A proxy is reloaded as soon as a service
     behind it has moved, and both are proven then: waiting for that service first would only make its outage longer - unless another
-    container stands in for it. Before a worker is
-    replaced, tasks in work end; and since a worker discards tasks that it does not know, on the way forward nobody sends new ones to an
-    old worker - it is drained before the application is replaced -, and on the way back beat goes before the workers.
+    container stands in for it. Before a worker, or what it needs, is replaced, tasks in work end; and since a worker discards tasks that
+    it does not know, on the way forward nobody sends new ones to an old worker - it is drained before the application is replaced -, and
+    on the way back beat goes before the workers.
 
     :arg back: the way leads to an earlier release.
     :arg drained: since when the workers consume nothing, as a run began to replace them; those that started later do consume.
@@ -120,20 +120,17 @@ def decide(
     compared = {service.name: _compare(service, [item for item in running if item.service == service.name]) for service in wanted}
     found = [action for action in compared.values() if action]
     kinds = {service.name: service.kind for service in wanted}
-    ids = {service.name: service.image_id for service in wanted}
     reloaded = [proxy.name for proxy in wanted if _is_reloaded(proxy, compared, running)]
-    helping = {item.service: item.stand_in for item in standing if item.state == "running" and item.image_id == ids.get(item.service)}
     # nginx refuses to load a configuration that names a service without an address.
     gone = any(action.action in ("create", "start") and kinds[action.service] in UPSTREAM_KINDS for action in found)
-    for item in standing:
-        if item.stand_in not in helping.values():
-            swept += _end_stand_in(item.service, item.stand_in, [] if gone else _answering(reloaded, item.service, running))
+    helping = _of_use(standing, wanted)
+    for item in (item for item in standing if item.stand_in not in helping.values()):
+        swept += _end_stand_in(item.service, item.stand_in, [] if gone else _answering(reloaded, item.service, running))
     ordered = _with_drain(found, kinds, running, back, drained)
     actions: list[Action] = []
     helped = set(helping)
     for index, action in enumerate(ordered, start=1):
-        covered = action.action == "replace" and kinds[action.service] == "http" and _answering(reloaded, action.service, running)
-        if covered and stand_in and not gone and action.service not in helping:
+        if stand_in and not gone and action.service not in helping and _can_be_covered(action, kinds, reloaded, running):
             helping[action.service] = stand_in(action.service)
             helped.add(action.service)
             actions += _begin_stand_in(action.service, helping[action.service], reloaded)
@@ -147,13 +144,22 @@ def decide(
             actions += _reload_where_docker_was_faster(action, ordered[:index], kinds, running)
     for service, name in helping.items():
         actions += _end_stand_in(service, name, reloaded)
-    for proxy in wanted:
-        if proxy.name in reloaded and not any(item.service == proxy.name for item in actions):
-            late = _reload(proxy, [item for item in running if item.service == proxy.name], wanted, running)
-            actions += [late] if late else []
+    for proxy in (proxy for proxy in wanted if proxy.name in reloaded and not any(item.service == proxy.name for item in actions)):
+        late = _reload(proxy, [item for item in running if item.service == proxy.name], wanted, running)
+        actions += [late] if late else []
     orphans = sorted({container.service for container in running} - set(kinds))
     removed = [Action(name, "remove", "it is no service of this release", "running", "absent") for name in orphans]
     return swept + _with_proofs(actions, kinds, helped) + removed
+
+
+def _of_use(standing: Sequence[Running], wanted: Sequence[WantedService]) -> dict[str, str]:
+    """Return the stand-ins, by service, that a cut run left and that can go on: those that run, of the wanted image."""
+    ids = {service.name: service.image_id for service in wanted}
+    return {item.service: item.stand_in for item in standing if item.state == "running" and item.image_id == ids.get(item.service)}
+
+
+def _can_be_covered(action: Action, kinds: Mapping[str, str], proxies: Sequence[str], running: Sequence[Running]) -> bool:
+    return action.action == "replace" and kinds[action.service] == "http" and bool(_answering(proxies, action.service, running))
 
 
 def _answering(proxies: Sequence[str], service: str, running: Sequence[Running]) -> list[str]:

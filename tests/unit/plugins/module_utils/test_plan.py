@@ -337,7 +337,10 @@ OLD_BACKEND = replace(IS_BACKEND, image_id=OLD)
             id="a run was cut in the replacement: it is all that answers",
         ),
         pytest.param(
-            [BACKEND, NGINX], [IS_BACKEND, STAND_IN, IS_NGINX], "backend sweep, nginx reload nginx", id="a run was cut after the replacement"
+            [BACKEND, NGINX],
+            [IS_BACKEND, STAND_IN, IS_NGINX],
+            "backend sweep, nginx reload nginx",
+            id="a run was cut after the replacement",
         ),
         pytest.param(
             [BACKEND, NGINX],

@@ -92,5 +92,6 @@ def test_a_service_that_nobody_listed_starts_last(runner) -> None:
     )
     project = {"name": "small", "directory": "/none", "files": ["docker-compose.yml"], "env_file": ".env"}
     services_of_stack = [{"name": "redis", "kind": "redis"}]
-    result = stack_plan.run({"project": project, "services": services_of_stack, "back": False, "stand_ins": True, "drain_marker": None}, fake)
+    parameters = {"project": project, "services": services_of_stack, "back": False, "stand_ins": True, "drain_marker": None}
+    result = stack_plan.run(parameters, fake)
     assert [action["service"] for action in result["actions"]] == ["redis", "aside"]
