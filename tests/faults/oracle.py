@@ -175,5 +175,6 @@ def litter(state: dict[str, Any]) -> list[str]:
     """Look for what a run left behind."""
     told = [f"the database {name}" for name in state["databases"] if name not in ("postgres", "residency_scheduler")]
     told += [f"the container {name}" for name, item in state["containers"].items() if not name.startswith(f"{PROJECT}-") or not item[0]]
+    told += [f"the container {name}" for name in state["containers"] if name.endswith("-stand-in")]
     told += [f"the file {name}" for name in state["temporary"] if name.rsplit("/", 1)[-1] not in AT_HOME]
     return told + [f"the folder {name}" for name in state["partial"]] + [f"the marker {name}" for name in state["markers"]]

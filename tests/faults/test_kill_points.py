@@ -24,7 +24,7 @@ DEPLOY = ("deploy.yml", "-e", "scheduler_version=v1.0.0")
 BACK = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
 #: Tasks in whose middle a cut is known to hurt: the database's, and those between an old and a new service.
 WORST = {
-    "deploy.yml": ["Run the pending revisions", "Start celery-worker"],
+    "deploy.yml": ["Run the pending revisions", "Start backend", "Start celery-worker"],
     "rollback.yml": ["Run the downgrade", "Start backend"],
 }
 
