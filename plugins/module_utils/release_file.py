@@ -10,12 +10,15 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Service
 
 #: Label with the digest of the files that are mounted into a service from the release's own tree.
 FILES_LABEL = "residency.scheduler.mounted-files"
+#: Addresses of the host that stand for all of them; none given is the same.
+ANYWHERE = (None, "", "0.0.0.0", "::")
+LOOPBACK = "127.0.0.1"
 
 
 def tag(version: str, commit: str, services: Iterable[Service]) -> str:
@@ -49,16 +52,22 @@ def render(
     digests: Mapping[str, str],
     host_cpus: float,
     heading: str,
+    public: Collection[str],
 ) -> str:
     """Return the compose file.
+
+    :arg public: services whose ports stay as the release has them. Where one of them is there, those of all others are bound to the
+        loopback address: Docker's own rules let a published port through whatever a firewall on the host says.
 
     It gives each built service the release's image, takes the ``container_name`` off a service with replicas (Compose
     refuses the pair), lowers CPU limits that exceed the host's cores (Docker refuses them in the middle of ``up``), and
     labels a service with the digest of the files mounted into it, so that a changed file replaces the container.
     """
     lines = [f"# {heading}", "# Written by residency.scheduler; do not edit.", "services:"]
+    closed = set(services) - set(public) if set(services) & set(public) else set()
     for name, service in services.items():
         body = _service(service, references.get(name), digests.get(name), host_cpus)
+        body += _loopback(service) if name in closed else []
         lines += [f"  {json.dumps(name)}:", *body] if body else []
     return "\n".join(lines if len(lines) > 3 else [*lines[:2], "services: {}"]) + "\n"
 
@@ -76,6 +85,15 @@ def _service(service: Service, reference: str | None, digest: str | None, host_c
     if digest:
         body.append(f"    labels: {{{json.dumps(FILES_LABEL)}: {json.dumps(digest)}}}")
     return body
+
+
+def _loopback(service: Service) -> list[str]:
+    """Return the service's ports, bound to the loopback address unless the release itself names an address."""
+    if all(port.get("host_ip") not in ANYWHERE for port in service.ports):
+        return []
+    ports = [{**port, "host_ip": LOOPBACK} if port.get("host_ip") in ANYWHERE else dict(port) for port in service.ports]
+    # Compose would add them to those of the other files, and publish both.
+    return ["    ports: !override", *(f"      - {json.dumps(port, sort_keys=True)}" for port in ports)]
 
 
 def digest_paths(paths: Iterable[str], root: str) -> str | None:

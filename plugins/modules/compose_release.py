@@ -20,11 +20,11 @@ description:
   - A ready-made image gets a second name, C(PROJECT-SERVICE:kept-ID), so that the way back finds it also where its own name has moved
     to another image, by C(docker pull) say, and the old one was cleaned away.
   - The file also mends what Compose or Docker would refuse - C(container_name) together with replicas, and CPU limits above
-    the host's cores.
+    the host's cores. With O(public) it binds the ports of all other services to the loopback address.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
 requirements:
-  - Docker with the Compose plugin 2.18 or newer (it introduced C(!reset))
+  - Docker with the Compose plugin 2.24.4 or newer (it introduced C(!override))
 extends_documentation_fragment:
   - residency.scheduler.compose
 attributes:
@@ -50,6 +50,15 @@ options:
     description: Where to write the compose file. It must not be among the O(project.files).
     type: path
     required: true
+  public:
+    description:
+      - Services whose published ports stay as the release has them, the proxy above all. As soon as the project has one of them, the
+        ports of all other services are published on 127.0.0.1 only, unless the release itself names an address. Docker lets a published
+        port through whatever a firewall on the host says.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.5.0
   build_timeout:
     description: Seconds that all builds and pulls together may take.
     type: int
@@ -175,7 +184,8 @@ def run(parameters: dict[str, Any], check_mode: bool, runner: Runner) -> dict[st
     release_tag = release_file.tag(parameters["version"], parameters["commit"], config.services.values())
     references = release_file.images(project.name, release_tag, config.services.values())
     wanted = {name: references.get(name, service.image) for name, service in config.services.items()}
-    text = _render(project, config, references, f"Release {parameters['version']}, commit {parameters['commit']}")
+    heading = f"Release {parameters['version']}, commit {parameters['commit']}"
+    text = _render(project, config, references, heading, parameters["public"])
     ready_made = [name for name, service in config.services.items() if not service.build]
     images, kept = _images(project, wanted, ready_made, runner)
     missing = [name for name, image in images.items() if not image["id"]]
@@ -250,7 +260,7 @@ def _with_name(service: Service, named: bool) -> Service:
     return replace(service, container_name=service.name if named else None)
 
 
-def _render(project: Project, config: Config, references: dict[str, str], heading: str) -> str:
+def _render(project: Project, config: Config, references: dict[str, str], heading: str, public: Sequence[str]) -> str:
     digests = {}
     for name, service in config.services.items():
         # A folder that a container writes to holds its data, which is no part of the release.
@@ -258,7 +268,7 @@ def _render(project: Project, config: Config, references: dict[str, str], headin
         digest = release_file.digest_paths(settings, project.directory)
         if digest:
             digests[name] = digest
-    return release_file.render(config.services, references, digests, float(os.cpu_count() or 1), heading)
+    return release_file.render(config.services, references, digests, float(os.cpu_count() or 1), heading, public)
 
 
 def _apply(plan: Plan, path: str, project: Project, timeout: float, runner: Runner) -> None:
@@ -295,6 +305,7 @@ def main() -> None:
             "version": {"type": "str", "required": True},
             "commit": {"type": "str", "required": True},
             "release_file": {"type": "path", "required": True},
+            "public": {"type": "list", "elements": "str", "default": []},
             "build_timeout": {"type": "int", "default": 1800},
         },
         supports_check_mode=True,

@@ -64,9 +64,9 @@ options:
         type: str
         default: "20.10"
       compose:
-        description: Version of the Compose plugin, where one is installed. 2.18 introduced C(!reset).
+        description: Version of the Compose plugin, where one is installed. 2.24.4 introduced C(!override).
         type: str
-        default: "2.18"
+        default: "2.24.4"
   supported:
     description: Systems that are supported.
     type: list
@@ -208,7 +208,7 @@ MINIMUM_SPEC: dict[str, Any] = {
     "memory_mb": {"type": "int", "default": 4096},
     "disk_gb": {"type": "float", "default": 20},
     "docker": {"type": "str", "default": "20.10"},
-    "compose": {"type": "str", "default": "2.18"},
+    "compose": {"type": "str", "default": "2.24.4"},
 }
 SUPPORTED_SPEC: dict[str, Any] = {
     "id": {"type": "str", "required": True},

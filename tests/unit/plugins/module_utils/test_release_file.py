@@ -84,7 +84,7 @@ def test_images_are_those_that_are_built() -> None:
     ],
 )
 def test_render(service: Service, references: dict[str, str], digests: dict[str, str], expected: object) -> None:
-    text = render({service.name: service}, references, digests, 2.0, "Release v1")
+    text = render({service.name: service}, references, digests, 2.0, "Release v1", [])
     document = yaml.load(text, Loader)  # a SafeLoader
     assert document["services"] == ({service.name: expected} if expected else {})
     assert text.startswith("# Release v1\n")
@@ -93,10 +93,33 @@ def test_render(service: Service, references: dict[str, str], digests: dict[str,
 def test_render_the_production_stack(recorded) -> None:
     config = parse_config(recorded("compose-2.26-config-production.json"))
     references = images("residency-scheduler", "v1", config.services.values())
-    document = yaml.load(render(config.services, references, {}, 2.0, "x"), Loader)
+    document = yaml.load(render(config.services, references, {}, 2.0, "x", []), Loader)
     assert document["services"]["backend"] == {"image": "residency-scheduler-backend:v1"}
     assert document["services"]["celery-worker"]["deploy"]["resources"]["limits"]["cpus"] == "2"
     assert set(document["services"]) == {"backend", "celery-beat", "celery-worker", "db", "frontend"}
+
+
+@pytest.mark.parametrize(
+    ("host_ip", "public", "bound"),
+    [
+        (None, ["nginx"], "127.0.0.1"),
+        ("0.0.0.0", ["nginx"], "127.0.0.1"),
+        ("::", ["nginx"], "127.0.0.1"),
+        # The release says where.
+        ("10.0.0.1", ["nginx"], None),
+        # There is no proxy, or it is wanted so.
+        (None, ["caddy"], None),
+        (None, ["nginx", "backend"], None),
+    ],
+)
+def test_ports_behind_a_proxy_are_bound_to_the_loopback_address(host_ip: str | None, public: list[str], bound: str | None) -> None:
+    port = {"mode": "ingress", "target": 8000, "published": "8000", "protocol": "tcp"} | ({"host_ip": host_ip} if host_ip else {})
+    services = {name: replace(BACKEND, name=name, ports=(port,)) for name in ("backend", "nginx")}
+    text = render(services, {}, {}, 2.0, "x", public)
+    assert "  \"nginx\"" not in text
+    document = yaml.load(text.replace("!override", ""), Loader)
+    assert document["services"] == ({"backend": {"ports": [{**port, "host_ip": bound}]}} if bound else {})
+    assert ("ports: !override" in text) == bool(bound), "else Compose would publish both"
 
 
 def test_digest_paths(tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ def release(folder: Path, runner: Any, *answers: tuple[str, Any], check_mode: bo
         "commit": "c" * 40,
         "release_file": str(folder / "compose" / "release.yml"),
         "build_timeout": 60,
+        "public": [],
     }
     (folder / "compose").mkdir(exist_ok=True)
     result = compose_release.run(parameters, check_mode, fake)
