@@ -80,6 +80,24 @@ def read(path: str) -> Certificate:
         return _certificate(x509.load_pem_x509_certificate(stream.read()))
 
 
+def is_key_of(key_path: str, certificate_path: str) -> bool:
+    """Tell whether a PEM file has the private key of another one's first certificate.
+
+    :raises OSError: a file cannot be read.
+    :raises TypeError: the key has a passphrase.
+    :raises ValueError: it holds no key.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+
+    with open(key_path, "rb") as stream:
+        key = load_pem_private_key(stream.read(), password=None).public_key()
+    with open(certificate_path, "rb") as stream:
+        certified = x509.load_pem_x509_certificate(stream.read()).public_key()
+    form = (Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return bool(key.public_bytes(*form) == certified.public_bytes(*form))
+
+
 def _certificate(parsed: Any) -> Certificate:
     from cryptography import x509
     from cryptography.hazmat.primitives.hashes import SHA256

@@ -13,7 +13,8 @@ module: preflight_check
 short_description: Find every reason not to deploy, before anything is touched
 version_added: 0.1.0
 description:
-  - Checks the inventory's variables and secrets, what the repository answered, and the host - system, size, Docker, git.
+  - Checks the inventory's variables and secrets, what the repository answered, and the host - system, size, Docker, git, who has the
+    ports of the stack's proxy, and local changes in the checkout.
   - Fails with B(all) findings at once; each names the variable or fact, what was found, what is wanted, and the remedy. A secret's
     value is never in one.
   - Tells on success what the host has already, so that later roles know what a check mode can look at.
@@ -43,6 +44,22 @@ options:
   repository:
     description: The result of M(residency.scheduler.repository_info); null if the repository was not asked.
     type: raw
+  ports:
+    description: Ports of the host that the stack's proxy publishes. Whoever else has one of them is named.
+    type: list
+    elements: int
+    default: [80, 443]
+    version_added: 0.5.0
+  marker:
+    description: File that is there while a checkout is on its way; then local changes in C(scheduler_home) are a cut run's.
+    type: path
+    version_added: 0.5.0
+  more:
+    description: Findings of other modules, to be told together with the rest.
+    type: list
+    elements: dict
+    default: []
+    version_added: 0.5.0
   minimum:
     description: What the host has to have at least.
     type: dict
@@ -191,8 +208,9 @@ host:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.residency.scheduler.plugins.module_utils import preflight_live
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
-from ansible_collections.residency.scheduler.plugins.module_utils.finding import Findings
+from ansible_collections.residency.scheduler.plugins.module_utils.finding import Finding, Findings
 from ansible_collections.residency.scheduler.plugins.module_utils.preflight import (
     Inputs,
     Limits,
@@ -233,6 +251,11 @@ def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str,
     limits = Limits.from_parameters(parameters["minimum"], parameters["supported"])
     host = read_host(inputs.variables, system, runner)
     findings = decide(inputs, host, limits)
+    project = str(inputs.variables.get("scheduler_project"))
+    findings += preflight_live.check_ports(parameters["ports"], project, runner if host.docker else None)
+    if host.git and host.checkout:
+        findings += preflight_live.check_checkout(str(inputs.variables["scheduler_home"]), str(parameters["marker"] or ""), runner)
+    findings += [Finding.from_dict(finding) for finding in parameters["more"]]
     if findings:
         raise Findings(findings, host=host.to_dict())
     commit = str(repository.get("commit") or "") if isinstance(repository, dict) else ""
@@ -262,6 +285,9 @@ def main() -> None:
                 "no_log": False,
             },
             "repository": {"type": "raw"},
+            "ports": {"type": "list", "elements": "int", "default": [80, 443]},
+            "marker": {"type": "path"},
+            "more": {"type": "list", "elements": "dict", "default": []},
             "minimum": {"type": "dict", "options": MINIMUM_SPEC, "apply_defaults": True},
             "supported": {
                 "type": "list",

@@ -33,6 +33,9 @@ PARAMETERS: dict[str, Any] = {
     "secrets": {"DB_PASSWORD": "q8Yt2mZpLr5vWx0c"},
     "required_secrets": ["DB_PASSWORD"],
     "repository": {"git": True, "reachable": True, "commit": "a" * 40, "finding": None},
+    "ports": [],
+    "marker": None,
+    "more": [],
     "minimum": {"cpus": 2, "memory_mb": 4096, "disk_gb": 20.0, "docker": "20.10", "compose": "2.24.4"},
     "supported": [{"id": "debian", "versions": ["12"]}],
 }
