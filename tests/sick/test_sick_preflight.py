@@ -1,0 +1,78 @@
+"""Preflight on a server, and with an inventory, that are wrong in many ways at once: it names all, and changes nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from deployed_server import ROOT, Server, ansible
+from test_sick_stacks import P
+
+HOME, STATE = f"/opt/{P}", f"/var/lib/{P}"
+#: Everything that a deployment could change: files with their content and modes, containers, images.
+DIGEST = f"""
+{{ find {HOME} {STATE} /etc -path {STATE}/data -prune -o -path /etc/mtab -prune -o -printf '%p %m %u %s %T@\\n' | sort
+docker ps --all --no-trunc --format '{{{{.ID}}}} {{{{.Names}}}} {{{{.State}}}}' | sort
+docker images --no-trunc --format '{{{{.Repository}}}} {{{{.Tag}}}} {{{{.ID}}}}' | sort
+dpkg -l; }} | sha256sum
+"""
+LISTEN = """
+nohup python3 -c 'import socket, time; s = socket.socket(); s.bind(("", 9999)); s.listen(); time.sleep(300)' >/dev/null 2>&1 &
+echo $! >/run/listener; sleep 1
+"""
+#: What is wrong, and the subject of the finding that tells of it.
+WRONG: dict[str, Any] = {
+    "scheduler_version": "v9.9.9",
+    "scheduler_domain": "https://scheduler.example.com",
+    "scheduler_project": "Residency Scheduler",
+    "scheduler_celery_app": "app core",
+    "scheduler_services": [{"name": "db", "kind": "oracle"}],
+    "scheduler_state_dir": "var/lib",
+    "scheduler_backup_dir": f"{HOME}/backups",
+    "scheduler_tls_dir": "tls",
+    "scheduler_data_dir": "/",
+    "scheduler_backup_retention_days": "30 days",
+    "scheduler_env": {"DEBUG": True, "CORS_ORIGINS": "*"},
+    "scheduler_secrets": {"DB_PASSWORD": "short", "SECRET_KEY": "changeme-changeme-changeme-changeme"},
+    "preflight_minimum": {"cpus": 999, "memory_mb": 99999999, "disk_gb": 99999, "docker": "99", "compose": "99"},
+    "preflight_supported": [{"id": "plan9", "versions": ["4"]}],
+    "preflight_ports": [80, 443, 9999],
+    "environment_certificate": "files",
+}
+SUBJECTS = (
+    *(name for name in WRONG if name.startswith("scheduler_") and name not in ("scheduler_env", "scheduler_secrets")),
+    "scheduler_env.DEBUG",
+    "scheduler_env.CORS_ORIGINS",
+    *(f"scheduler_secrets.{name}" for name in ("DB_PASSWORD", "SECRET_KEY", "REDIS_PASSWORD")),
+    *("cpus", "memory", "disk", "docker", "compose", "operating system"),
+    "port 9999",
+    "scheduler_home",
+    "certificate",
+)
+
+
+def test_all_is_named_at_once_and_nothing_is_changed(server: Server, tmp_path: Path) -> None:
+    pair = {name: str(tmp_path / f"{name}.pem") for name in ("fullchain", "privkey")}
+    words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=x"]
+    words += ["-addext", "subjectAltName=DNS:elsewhere.example"]
+    subprocess.run(["openssl", *words, "-keyout", pair["privkey"], "-out", pair["fullchain"]], check=True, capture_output=True)
+    server.ssh(LISTEN)
+    server.ssh(f"echo '# by hand' >>{HOME}/docker-compose.yml")
+    try:
+        before = server.ssh(DIGEST)
+        variables = json.dumps({**WRONG, "environment_certificate_files": pair})
+        command = [*ansible("ansible-playbook"), "-i", str(server.inventory), "-e", variables, "playbooks/preflight.yml"]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120)
+        after = server.ssh(DIGEST)
+    finally:
+        server.ssh(f"kill $(cat /run/listener); git -C {HOME} checkout --quiet docker-compose.yml")
+    assert answer.returncode == 2, answer.stdout
+    found = {match.group(1) for match in re.finditer(r"^\s*\d+\. (.+?): found ", answer.stdout, re.MULTILINE)}
+    assert not set(SUBJECTS) - found, answer.stdout
+    assert len(SUBJECTS) >= 20
+    assert before == after
+    assert "python3 (process " in answer.stdout
+    assert "Traceback" not in answer.stdout + answer.stderr
