@@ -91,7 +91,7 @@ def check_checkout(home: str, marker: str, runner: Runner) -> list[Finding]:
     """Return a finding where tracked files of the checkout have local changes; a run that was cut left those that the marker tells of."""
     if not os.path.isdir(os.path.join(home, ".git")) or os.path.exists(marker):
         return []
-    result = runner.run(["git", "-C", home, "status", "--porcelain", "--untracked-files=no"], timeout=30)
+    result = runner.run(["git", "-C", home, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"], timeout=30)
     names = [line[3:] for line in result.stdout.splitlines()] if result.rc == 0 else []
     if not names:
         return []

@@ -170,7 +170,7 @@ def _behind(home: str, record: Mapping[str, Any], cut: bool, runner: Runner) -> 
 
 def _refuse_changes(home: str, record: Mapping[str, Any], runner: Runner) -> None:
     """Raise a Problem where tracked files are not as their commit has them: without a marker that is a person's work."""
-    asked = runner.run(["git", "-C", home, "status", "--porcelain", "--untracked-files=no"])
+    asked = runner.run(["git", "-C", home, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"])
     lines = require(asked, f"Looking at {home} failed", f"Look at `git -C {home} status`.").stdout.splitlines()
     if lines:
         names = ", ".join(line[3:] for line in lines[:10]) + (f" and {len(lines) - 10} more" if len(lines) > 10 else "")

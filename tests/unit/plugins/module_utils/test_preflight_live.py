@@ -90,5 +90,13 @@ def test_local_changes(checkout: Path, tmp_path: Path) -> None:
     assert preflight_live.check_checkout(str(checkout), str(marker), SubprocessRunner()) == []
 
 
+def test_looking_writes_nothing(checkout: Path) -> None:
+    # As after a copy: by its time the file may have changed, so git reads it, and would note that it has not.
+    os.utime(checkout / "code", (1, 1))
+    before = (checkout / ".git" / "index").read_bytes()
+    assert preflight_live.check_checkout(str(checkout), "", SubprocessRunner()) == []
+    assert (checkout / ".git" / "index").read_bytes() == before
+
+
 def test_no_checkout(tmp_path: Path, runner) -> None:
     assert preflight_live.check_checkout(str(tmp_path), "", runner()) == []
