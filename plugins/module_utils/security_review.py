@@ -142,7 +142,7 @@ class Review:
             "daemon": lambda: security_host.observe_daemon(runner),
             "files": lambda: security_secrets.observe_files(self._project.env_file, given["private_files"], given["backup_dirs"]),
             "git": lambda: security_secrets.observe_git(self._project.directory, self._project.env_file, self._wanted, limits, runner),
-            "strength": lambda: security_secrets.observe_strength(self._secrets),
+            "strength": lambda: security_secrets.observe_strength(self._secrets, given["secret_services"]),
         }
         if given["plain_connect_to"]:
             parts["redirect"] = lambda: security_web.observe_redirect(site)

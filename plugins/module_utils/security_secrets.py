@@ -246,10 +246,13 @@ def observe_placement(
 # ---- strength and settings -----------------------------------------------------------------------------------------------
 
 
-def observe_strength(secrets: Mapping[str, str]) -> list[Observation]:
-    """Judge the secrets as the preflight does, which is not asked when somebody edits the file by hand."""
+def observe_strength(secrets: Mapping[str, str], ours: Iterable[str]) -> list[Observation]:
+    """Judge the secrets as the preflight does, which is not asked when somebody edits the file by hand.
+
+    :arg ours: those of them whose length is ours to choose.
+    """
     bad: dict[str, str] = {}
-    for finding in check_secrets(dict(secrets), []):
+    for finding in check_secrets(dict(secrets), [name for name in ours if name in secrets]):
         target = finding.subject.partition(".")[2] or "all"
         bad[target] = redact(f"{bad[target]}; {finding.found}" if target in bad else finding.found, tuple(secrets.values()))
     return each("secrets.strength", bad, sorted(secrets), "there are no secrets")
