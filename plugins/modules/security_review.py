@@ -195,7 +195,7 @@ RETURN = r"""
 checks:
   description:
     - All checks, as those of M(residency.scheduler.stack_verify), each with its C(id), C(area), C(severity), and whether it is
-      C(waived).
+      C(waived). The last one tells the score.
   returned: always
   type: list
   elements: dict

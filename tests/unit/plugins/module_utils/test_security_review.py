@@ -83,12 +83,15 @@ def test_what_cannot_be_checked_is_a_failed_check(tmp_path: Path, monkeypatch: p
     result = review(tmp_path, NoDocker(), protected_paths=["/private"], rate_limit={"path": "/login"}, plain_connect_to="127.0.0.1:1")
     assert result["passed"] is False
     assert result["changed"] is False
-    areas = {check["area"] for check in result["checks"] if check["verdict"] == "fail"}
+    *checks, score = result["checks"]
+    assert (score["topic"], score["verdict"]) == ("security_score", "pass")
+    assert "containers 0 %" in score["found"]
+    areas = {check["area"] for check in checks if check["verdict"] == "fail"}
     assert areas == {"headers", "tls", "network", "containers", "secrets", "settings"}
     # What needs neither Docker nor the network can be checked all the same; and who does not listen leaks nothing.
-    good = {check["id"] for check in result["checks"] if check["verdict"] == "pass"}
+    good = {check["id"] for check in checks if check["verdict"] == "pass"}
     assert good <= {"secrets.env_mode", "secrets.strength", "headers.https", "headers.host", "network.socket_mode"}
-    assert all(check["remedy"] for check in result["checks"] if check["verdict"] != "pass")
+    assert all(check["remedy"] for check in checks if check["verdict"] != "pass")
     assert set(result["parts"]) >= {"headers", "tls", "git", "containers", "rate_limit", "redirect"}
 
 
@@ -104,7 +107,7 @@ def test_a_part_that_breaks_is_a_failed_check(tmp_path: Path, monkeypatch: pytes
     for name in ("observe_headers", "observe_hidden", "observe_protected", "observe_origins", "observe_host", "observe_tls"):
         monkeypatch.setattr(security_web, name, broken)
     result = review(tmp_path, NoDocker())
-    told = [check["found"] for check in result["checks"] if "RuntimeError" in check["found"]]
+    told = [check["found"] for check in result["findings"] if "RuntimeError" in check["found"]]
     assert len(told) >= 6
     assert all("********" in found for found in told)
 
