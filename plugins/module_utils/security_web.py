@@ -257,7 +257,9 @@ def observe_origins(site: Site, path: str) -> list[Observation]:
 
 def observe_host(site: Site) -> list[Observation]:
     """Ask with the name of another site: whoever is served the application may poison caches and links."""
-    answer = fetch(site.endpoint("/", Host="foreign.example"))
+    ours, answer = at_once([site.endpoint("/"), site.endpoint("/", Host="foreign.example")])
+    if ours.error:
+        return [unmade("headers.host", ours.error)]
     served = not answer.error and 200 <= answer.status < 300
     return [Observation("headers.host", not served, answer.error or f"{answer.status}", seconds=answer.seconds)]
 

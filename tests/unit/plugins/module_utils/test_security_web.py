@@ -285,10 +285,19 @@ def test_another_host() -> None:
         def do_GET(self) -> None:
             self.answer(200)
 
-    for handler, found in ((Server, "421"), (AnyName, "200")):
+    class HangsUp(Server):
+        def do_GET(self) -> None:
+            if self.headers["Host"] == HOST:
+                self.answer(200)
+            self.close_connection = True
+
+    for handler, good, found in ((Server, True, "421"), (HangsUp, True, "closed connection"), (AnyName, False, "200")):
         with site_of(handler) as site:
             (seen,) = security_web.observe_host(site)
-        assert (seen.good, seen.found) == (handler is Server, found)
+        assert (seen.good, seen.made) == (good, True)
+        assert found in seen.found
+    (seen,) = security_web.observe_host(site)  # nobody answers any more
+    assert (seen.good, seen.made) == (False, False)
 
 
 # ---- rate limit ----------------------------------------------------------------------------------------------------------
