@@ -176,8 +176,9 @@ def test_a_secret_in_the_present_code(checkout: Path) -> None:
 
 
 def test_a_secret_that_was_taken_out_again_among_many(checkout: Path) -> None:
+    encoded = "redis://:p%2FQ7%40w2Zr9Lk4Xv8Tn3Ym6Hb@redis"
     for number in range(40):
-        commit(checkout, f"Change {number}", **{"notes.txt": f"{number}\n", "url.txt": "none" if number != 17 else "redis://:p%2FQ7%40w2Zr9Lk4Xv8Tn3Ym6Hb@redis"})
+        commit(checkout, f"Change {number}", **{"notes.txt": f"{number}\n", "url.txt": encoded if number == 17 else "none"})
     assert told(search(checkout))["secrets.git"].startswith("REDIS_PASSWORD in url.txt, commit ")
 
 

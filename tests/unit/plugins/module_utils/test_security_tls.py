@@ -177,5 +177,3 @@ def test_certificates(
     seen = security_web.judge_certificate(tls.Served("TLSv1.3", certificate, error), HOST, THRESHOLDS, NOW, trusted=trusted)
     assert {item.rule for item in seen if not item.good} == told
     assert all(item.found for item in seen)
-
-
