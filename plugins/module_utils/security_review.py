@@ -172,7 +172,7 @@ class Review:
         return [
             *security_secrets.observe_images(services, self._wanted, self._runner),
             *security_secrets.observe_placement(services, self._wanted, self._parameters["secret_services"]),
-            *security_secrets.observe_settings(self._project.environment(), services, self._parameters["debug_names"]),
+            *security_secrets.observe_settings(self._project.environment(), services, self._parameters["debug_names"], self._site.host),
         ]
 
     def _rate_limit(self) -> list[Observation]:

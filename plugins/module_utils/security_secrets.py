@@ -258,15 +258,21 @@ def observe_strength(secrets: Mapping[str, str], ours: Iterable[str]) -> list[Ob
     return each("secrets.strength", bad, sorted(secrets), "there are no secrets")
 
 
-def observe_settings(environment: Mapping[str, str], services: Sequence[Seen], debug_names: Sequence[str]) -> list[Observation]:
-    """Judge the settings, in the env file and as the running containers have them."""
+def observe_settings(
+    environment: Mapping[str, str], services: Sequence[Seen], debug_names: Sequence[str], public: str = ""
+) -> list[Observation]:
+    """Judge the settings, in the env file and as the running containers have them.
+
+    :arg public: the public name; where it is localhost, as of a demonstration, that is no foreign origin.
+    """
     bad: dict[str, str] = {}
     for where, values in [("env file", environment), *((item.name, item.environment) for item in services)]:
         on = [f"{name}={values[name][:10]}" for name in debug_names if values.get(name, "").strip().lower() in _YES]
         if on:
             bad[where] = ", ".join(on)
     origins, hosts = (_in_force(name, environment, services) for name in ("CORS_ORIGINS", "TRUSTED_HOSTS"))
-    loose = [item for item in _listed(origins) if "*" in item or item.startswith("http://") or any(home in item for home in _HOME_ORIGINS)]
+    homes = [home for home in _HOME_ORIGINS if home.removeprefix("://") != public]
+    loose = [item for item in _listed(origins) if "*" in item or item.startswith("http://") or any(home in item for home in homes)]
     return [
         *each("settings.debug", bad, ["env file", *sorted({item.name for item in services})]),
         Observation("settings.cors", not loose, ", ".join(loose or _listed(origins)) or "not set"),

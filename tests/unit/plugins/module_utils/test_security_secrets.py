@@ -339,3 +339,9 @@ def settings(environment: dict[str, str], **of_backend: str) -> dict[str, str]:
 )
 def test_settings(environment: dict[str, str], of_backend: dict[str, str], expected: dict[str, str]) -> None:
     assert settings(environment, **of_backend) == expected
+
+
+def test_localhost_is_its_own_origin_where_that_is_the_public_name() -> None:
+    environment = {**GOOD_SETTINGS, "CORS_ORIGINS": '["https://localhost:8443"]'}
+    assert told(security_secrets.observe_settings(environment, [], [], "localhost")) == {}
+    assert list(told(security_secrets.observe_settings(environment, [], [], "scheduler.example.org"))) == ["settings.cors"]
