@@ -108,7 +108,7 @@ RULES: dict[str, Rule] = {
         "headers.hidden_files": (
             "critical",
             "hidden files",
-            "no answer 2xx",
+            "no answer 2xx, unless one page answers to any path",
             "In the proxy: location ~ /\\. { return 404; } - and replace what was to be read there.",
             "security_headers",
         ),

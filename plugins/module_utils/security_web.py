@@ -195,16 +195,26 @@ def observe_redirect(site: Site) -> list[Observation]:
 
 
 def observe_hidden(site: Site, paths: Sequence[str]) -> list[Observation]:
-    """Ask for files that no visitor should see."""
+    """Ask for files that no visitor should see. A page that answers to any path at all is none of them."""
     if not paths:
         return []
-    answers = dict(zip(paths, at_once([site.endpoint(path) for path in paths]), strict=True))
+    *asked, anything = at_once([site.endpoint(path) for path in [*paths, "/.no-such-file"]])
+    answers = dict(zip(paths, asked, strict=True))
+    catches_all = 200 <= anything.status < 300 and _is_page(anything)
     silent = [f"{path}: {answer.error}" for path, answer in answers.items() if answer.error]
     if silent:
         return [unmade("headers.hidden_files", "; ".join(silent))]
-    open_to_all = [f"{path}: {answer.status}" for path, answer in answers.items() if 200 <= answer.status < 300]
+    open_to_all = [f"{path}: {answer.status}" for path, answer in answers.items() if _shown(answer, catches_all)]
     told = ", ".join(open_to_all or [f"{path}: {answer.status}" for path, answer in answers.items()])
     return [Observation("headers.hidden_files", not open_to_all, told, seconds=max(answer.seconds for answer in answers.values()))]
+
+
+def _shown(answer: Answer, catches_all: bool) -> bool:
+    return 200 <= answer.status < 300 and not (catches_all and _is_page(answer))
+
+
+def _is_page(answer: Answer) -> bool:
+    return answer.headers.get("content-type", "").startswith("text/html")
 
 
 def observe_protected(site: Site, paths: Sequence[str]) -> list[Observation]:

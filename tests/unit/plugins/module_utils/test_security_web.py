@@ -209,6 +209,15 @@ def test_hidden_files() -> None:
         with site_of(handler) as site:
             (seen,) = security_web.observe_hidden(site, ["/.env", "/.git/HEAD"])
         assert (seen.good, seen.found) == (handler is Server, found)
+
+    class OnePage(Server):
+        def do_GET(self) -> None:
+            self.answer(200, Content_Type="text/plain" if self.path == "/.git/HEAD" else "text/html; charset=utf-8")
+
+    with site_of(OnePage) as site:
+        (page,) = security_web.observe_hidden(site, ["/.env"])
+        (seen,) = security_web.observe_hidden(site, ["/.env", "/.git/HEAD"])
+    assert (page.good, seen.good, seen.found) == (True, False, "/.git/HEAD: 200")
     (seen,) = security_web.observe_hidden(site, ["/.env"])  # nobody answers any more
     assert (seen.good, seen.made) == (False, False)
 
