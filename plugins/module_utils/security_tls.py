@@ -10,6 +10,7 @@ refusal at home would look like one over there.
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import struct
@@ -46,6 +47,7 @@ WEAK_SUITES: Mapping[int, str] = {
     0x0004: "RC4-MD5",
 }
 _HANDSHAKE, _ALERT, _SERVER_HELLO = 22, 21, 2
+_UNRECOGNIZED_NAME = 112
 
 
 def accepted(address: tuple[str, int], host: str, version: str, suites: Mapping[int, str], timeout: float) -> str:
@@ -72,7 +74,11 @@ def _read(connection: socket.socket, count: int) -> bytes:
 
 
 def _chosen(header: bytes, body: bytes, version: int, suites: Mapping[int, str]) -> str:
-    if not header or header[0] == _ALERT:
+    if not header:
+        return ""
+    if header[0] == _ALERT:
+        if body[1:2] == bytes([_UNRECOGNIZED_NAME]):
+            raise ValueError("the server knows no such name")  # and so has refused neither version nor suites
         return ""
     if header[0] != _HANDSHAKE or len(body) < 39 or body[0] != _SERVER_HELLO:
         raise ValueError("the answer is no TLS")
@@ -87,10 +93,10 @@ def _chosen(header: bytes, body: bytes, version: int, suites: Mapping[int, str])
 
 def client_hello(host: str, version: int, suites: tuple[int, ...]) -> bytes:
     """Return a ClientHello in a record of its own (RFC 5246, 7.4.1.2) with the extensions that servers insist on."""
-    name = host.encode("idna")
     extensions = b"".join(
         (
-            _extension(0, _vector(b"\0" + _vector(name, 2), 2)),  # server_name
+            # server_name, of which an address is none (RFC 6066, 3)
+            b"" if _is_address(host) else _extension(0, _vector(b"\0" + _vector(host.encode("idna"), 2), 2)),
             _extension(10, _vector(struct.pack(">3H", 29, 23, 24), 2)),  # supported_groups: x25519, P-256, P-384
             _extension(11, _vector(b"\0", 1)),  # ec_point_formats
             # signature_algorithms: ECDSA, RSA-PSS and RSA with SHA-256, RSA and ECDSA with SHA-1; unknown before TLS 1.2
@@ -102,6 +108,14 @@ def client_hello(host: str, version: int, suites: tuple[int, ...]) -> bytes:
     body += _vector(struct.pack(f">{len(suites)}H", *suites), 2) + _vector(b"\0", 1) + _vector(extensions, 2)
     message = b"\1" + struct.pack(">I", len(body))[1:] + body
     return bytes([_HANDSHAKE]) + struct.pack(">H", 0x0301) + _vector(message, 2)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
 
 
 def _extension(kind: int, data: bytes) -> bytes:

@@ -132,10 +132,15 @@ def test_no_tls_at_all_and_nobody_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "refused"),
-    [(b"", True), (b"\x15\x03\x01\x00\x02\x02\x46", True), (b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 20_000, False)],
+    ("data", "fault"),
+    [
+        (b"", ""),
+        (b"\x15\x03\x01\x00\x02\x02\x46", ""),  # protocol_version
+        (b"\x15\x03\x01\x00\x02\x02\x70", "no such name"),  # unrecognized_name
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n" + b"x" * 20_000, "no TLS"),
+    ],
 )
-def test_what_a_server_says_instead(data: bytes, refused: bool) -> None:
+def test_what_a_server_says_instead(data: bytes, fault: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -146,10 +151,10 @@ def test_what_a_server_says_instead(data: bytes, refused: bool) -> None:
 
         threading.Thread(target=serve, daemon=True).start()
         address = ("127.0.0.1", listener.getsockname()[1])
-        if refused:
+        if not fault:
             assert security_tls.accepted(address, HOST, "TLS 1.0", security_tls.OLD_SUITES, 3) == ""
         else:
-            with pytest.raises(ValueError, match="no TLS"):
+            with pytest.raises(ValueError, match=fault):
                 security_tls.accepted(address, HOST, "TLS 1.0", security_tls.OLD_SUITES, 3)
 
 
@@ -177,3 +182,10 @@ def test_certificates(
     seen = security_web.judge_certificate(tls.Served("TLSv1.3", certificate, error), HOST, THRESHOLDS, NOW, trusted=trusted)
     assert {item.rule for item in seen if not item.good} == told
     assert all(item.found for item in seen)
+
+
+def test_an_address_is_no_server_name() -> None:
+    assert HOST.encode() in security_tls.client_hello(HOST, 0x0303, (1,))
+    hello = security_tls.client_hello("192.0.2.1", 0x0303, (1,))
+    assert b"192.0.2.1" not in hello
+    assert len(hello) == 5 + int.from_bytes(hello[3:5], "big")
