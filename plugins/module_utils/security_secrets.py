@@ -136,8 +136,9 @@ def _search_git(git: Sequence[str], wanted: Mapping[str, Sequence[str]], limits:
         read += size
     seconds = time.monotonic() - started
     if found:
-        told = "; ".join(f"{', '.join(names)} in {_whereabouts(git, name, runner)}" for name, names in list(found.items())[:5])
-        return Observation("secrets.git", False, told, seconds=seconds)
+        places = [f"{', '.join(names)} in {_whereabouts(git, name, runner)}" for name, names in list(found.items())[:5]]
+        more = f"; {len(found)} objects in all" if len(found) > 1 else ""
+        return Observation("secrets.git", False, "; ".join(dict.fromkeys(places)) + more, seconds=seconds)
     told = f"in none of {len(objects)} objects, {total / 1e6:.1f} MB"
     if read < total:
         why = f"only {read / 1e6:.0f} of {total / 1e6:.0f} MB of git's objects were read; raise git_bytes or git_seconds"
