@@ -41,6 +41,7 @@ class Endpoint:
     :ivar max_seconds: limit for the 95th percentile of the answer times; None for no limit.
     :ivar max_bytes: a longer body is a failure, and is not read further.
     :ivar send: a JSON document to send as the body; may hold secrets, and is never quoted.
+    :ivar send_headers: further headers to send; one of the usual names ("Host") takes its place.
     :ivar follow: how many redirects to follow; 0 takes a redirect for the answer itself.
     :ivar rate_limited: what an answer 429 is: ``fail``, or ``accept`` (the service is up and guards itself; such an
         answer is not judged further).
@@ -65,6 +66,7 @@ class Endpoint:
     requests: int = 1
     concurrency: int = 1
     send: Mapping[str, Any] | None = None
+    send_headers: Mapping[str, str] = field(default_factory=dict)
     follow: int = 0
     rate_limited: str = "fail"
     tls: bool = False
@@ -126,7 +128,7 @@ def _fetch_once(endpoint: Endpoint) -> Answer:
         target = urlsplit(endpoint.url)
         path = (target.path or "/") + (f"?{target.query}" if target.query else "")
         host = target.netloc.rpartition("@")[2]
-        headers = {"Host": host, "User-Agent": "residency.scheduler"}
+        headers = {"Host": host, "User-Agent": "residency.scheduler", **endpoint.send_headers}
         body_out = None
         if endpoint.send is not None:
             body_out = json.dumps(endpoint.send).encode()
