@@ -253,7 +253,8 @@ def test_a_restore_is_cut_between_swap_and_record(server: Server) -> None:
     assert unconfirmed.rc == 2, unconfirmed.output[-3000:]
     assert name, unconfirmed.output[-3000:]
     runs = [play(server, *restore, "-e", f"rollback_confirm={name}", kill_in="Tell the way back")]
-    runs += [play(server, *restore, "-e", f"rollback_confirm={name}") for _ in range(2)]
+    again = (*restore, "-e", f"rollback_confirm={name}")
+    runs += [play(server, *again), play(server, *again)]
     state = look(server)
     aside = [database for database in state["databases"] if "_before_" in database]
     told = [] if [run.rc for run in runs] == [-9, 0, 0] else [f"3 truthful exit: {[run.rc for run in runs]}"]
