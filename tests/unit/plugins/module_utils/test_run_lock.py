@@ -212,7 +212,11 @@ def test_a_takeover_ends_the_holder_and_gives_the_reason(lock: str, hold: Any) -
     assert "which took over (it hangs)" in run_lock.lost(environment(lock, "one"))
 
 
-@pytest.mark.parametrize("record", [f'{{"pid": {os.getpid()}, "run": "one", "by": "", "host": "", "playbook": "", "since": ""}}', "{"])
+@pytest.mark.parametrize(
+    "record",
+    [f'{{"pid": {os.getpid()}, "run": "one", "by": "", "host": "", "playbook": "", "since": ""}}', "{"],
+    ids=["another process", "damaged"],
+)
 def test_where_the_record_is_wrong_it_is_who_holds_the_lock_that_is_ended(lock: str, hold: Any, record: str) -> None:
     first = hold()
     assert run_lock.wait_until(lambda: run_lock.is_held(lock) and run_lock.read_holder(lock), 3)
