@@ -158,6 +158,7 @@ class Server:
     def restore(self, state: str = "restored", *, check_mode: bool = False, **more: Any) -> dict[str, Any]:
         """Prove, restore, or undo."""
         defaults = {"state": state, "backup": "newest", "set_aside": "", "confirm": "", "safety_dump": False, "keep_days": 7}
+        defaults["instead_of"] = ""
         runner = Runner(self.folder / "application")
         time.sleep(1)
         return postgres_restore.run(self.parameters(**{**defaults, **more}), check_mode, runner, now_utc())
