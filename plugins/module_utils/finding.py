@@ -44,7 +44,8 @@ class Finding:
     def from_dict(cls, value: dict[str, Any]) -> Finding:
         """Build the finding from a module's result."""
         severity = WARNS if value.get("severity") == WARNS else STOPS
-        return cls(*(str(value.get(name, "")) for name in ("subject", "found", "wanted", "remedy")), severity)
+        words = {name: str(value.get(name, "")) for name in ("subject", "found", "wanted", "remedy")}
+        return cls(**words, severity=severity)
 
 
 class Findings(Problem):
