@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,18 +40,24 @@ class Deployed:
     checkout: bool
 
 
-def check(deployed: Deployed, memory_mb: int, runner: Runner) -> list[Finding]:
-    """Return what stands in the way of a deployment over this stack; a server without one has nothing of it."""
-    findings = _told("disk for the database", lambda: check_space(deployed, runner))
+def check(deployed: Deployed, memory_mb: int, runner: Runner, *, at_once: int = 3) -> list[Finding]:
+    """Return what stands in the way of a deployment over this stack; a server without one has nothing of it.
+
+    :arg at_once: questions that are asked at the same time: each of them waits for Docker most of its time.
+    """
+    questions = {"disk for the database": lambda: check_space(deployed, runner)}
+    unreadable = []
     try:
         good = ledger.last_good(ledger.read_records(deployed.state_dir))
     except Problem as problem:
-        found = f"one that cannot be read ({_line(problem.why)})"
-        return [*findings, Finding("ledger", found, "records and verdicts of releases", problem.remedy)]
-    if good is None:
-        return findings
-    findings += _told("memory limits", lambda: check_memory(deployed, good, memory_mb, runner))
-    return findings + _told("way back", lambda: check_way_back(good, runner))
+        good, found = None, f"one that cannot be read ({_line(problem.why)})"
+        unreadable = [Finding("ledger", found, "records and verdicts of releases", problem.remedy)]
+    if good is not None:
+        questions["memory limits"] = lambda: check_memory(deployed, good, memory_mb, runner)
+        questions["way back"] = lambda: check_way_back(good, runner)
+    with ThreadPoolExecutor(max_workers=at_once) as pool:
+        answers = list(pool.map(_told, questions, questions.values()))
+    return [finding for answer in answers for finding in answer] + unreadable
 
 
 def _told(subject: str, question: Callable[[], list[Finding]]) -> list[Finding]:

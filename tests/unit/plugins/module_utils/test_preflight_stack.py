@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils import dump, preflight_stack
-from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult
+from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, Runner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project, parse_config
-from ansible_collections.residency.scheduler.plugins.module_utils.finding import STOPS, WARNS
+from ansible_collections.residency.scheduler.plugins.module_utils.finding import STOPS, WARNS, Finding
 from ansible_collections.residency.scheduler.plugins.module_utils.preflight_stack import Deployed
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -51,19 +51,24 @@ def database(size: int, free_kb: int) -> list[tuple[str, str]]:
     ]
 
 
+def check(deployed: Deployed, memory_mb: int, runner: Runner) -> list[Finding]:
+    """Ask one question after the other, so that the answers have an order."""
+    return preflight_stack.check(deployed, memory_mb, runner, at_once=1)
+
+
 def images(*names: str) -> tuple[str, str]:
     return ("docker image inspect", "".join(f'["stack-{name}:1"]|[]|sha256:{name}\n' for name in names))
 
 
 def test_nothing_is_wrong(deployed: Deployed, runner) -> None:
     fake = runner(*database(1000, 10**9), images("backend", "db"))
-    assert preflight_stack.check(deployed, 4096, fake) == []
+    assert check(deployed, 4096, fake) == []
     assert fake.finished()
 
 
 def test_a_server_without_a_stack(tmp_path: Path, deployed: Deployed, runner) -> None:
     fake = runner(("docker ps --all", ""))
-    assert preflight_stack.check(replace(deployed, state_dir=str(tmp_path / "none")), 4096, fake) == []
+    assert check(replace(deployed, state_dir=str(tmp_path / "none")), 4096, fake) == []
     assert fake.finished()
 
 
@@ -92,7 +97,7 @@ def test_the_need_and_what_is_free(needed: int, stops: bool) -> None:
 def test_a_database_that_does_not_answer(deployed: Deployed, runner) -> None:
     mute = CommandResult(("docker",), 2, "", "psql: error: the database system is starting up", 0.1)
     fake = runner(*database(1, 1)[:2], ("psql", mute), images("backend", "db"))
-    (finding,) = preflight_stack.check(deployed, 4096, fake)
+    (finding,) = check(deployed, 4096, fake)
     assert (finding.severity, finding.subject) == (WARNS, "disk for the database")
     assert "Asking for the database's size failed" in finding.found
 
@@ -103,7 +108,7 @@ def test_the_limits_of_the_release_that_serves(deployed: Deployed, recorded, run
     pinned.touch()
     config = ("config --format json", recorded("compose-2.26-config-production.json"))
     fake = runner(("docker ps --all", ""), config, images("backend", "db"))
-    (finding,) = preflight_stack.check(deployed, 8192, fake)
+    (finding,) = check(deployed, 8192, fake)
     assert f"--file {pinned}" in " ".join(fake.calls[1][0])
     assert (finding.severity, finding.subject) == (WARNS, "memory limits")
     assert finding.found == "14 GB as the limits of 8 containers"
@@ -118,13 +123,13 @@ def test_the_limits_and_the_memory(recorded, memory_mb: int, expected: int) -> N
 
 def test_images_that_are_gone(deployed: Deployed, runner) -> None:
     fake = runner(("docker ps --all", ""), images("db"))
-    (finding,) = preflight_stack.check(deployed, 4096, fake)
+    (finding,) = check(deployed, 4096, fake)
     assert (finding.severity, finding.subject) == (WARNS, "way back")
     assert finding.found == 'no image of backend of the last good release, "v1.0.0" (20260101)'
 
 
 def test_a_damaged_ledger(deployed: Deployed, runner) -> None:
     (Path(deployed.state_dir) / "releases" / "20260101" / "record.json").write_text("{", encoding="utf-8")
-    (finding,) = preflight_stack.check(deployed, 4096, runner(("docker ps --all", "")))
+    (finding,) = check(deployed, 4096, runner(("docker ps --all", "")))
     assert (finding.severity, finding.subject) == (STOPS, "ledger")
     assert "record.json" in finding.found
