@@ -82,6 +82,7 @@ class Service:
     :ivar build: the resolved ``build`` section, or None where the image comes ready-made.
     :ivar cpus: the CPU limit in cores, or None.
     :ivar ports: ports that the host publishes, in the long form of the compose specification.
+    :ivar memory: the memory limit of each container in bytes; 0 for none.
     :ivar cpus_in_deploy: the limit stands in ``deploy.resources.limits``, not in the service's own ``cpus``.
     :ivar bind_sources: paths on the host that are mounted into the containers.
     :ivar writable_sources: those of them that the containers may write to.
@@ -98,6 +99,7 @@ class Service:
     cpus_in_deploy: bool
     environment: Mapping[str, str]
     ports: tuple[Mapping[str, Any], ...] = ()
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -171,4 +173,6 @@ def _service(name: str, value: Mapping[str, Any]) -> Service:
         writable_sources=tuple(str(mount["source"]) for mount in binds if not mount.get("read_only")),
         environment={key: text.replace("$$", "$") for key, text in environment.items()},
         ports=tuple(port for port in value.get("ports") or [] if port.get("published")),
+        # Compose resolves "2G" to bytes, as text.
+        memory=int(limits.get("memory") or value.get("mem_limit") or 0),
     )

@@ -114,12 +114,36 @@ def _roles(postgres: Postgres, path: str, timeout: float) -> None:
     require(written.result, f"{WHAT}: the roles cannot be listed", UNTOUCHED, postgres.secrets)
 
 
+@dataclass(frozen=True)
+class Need:
+    """Bytes that are needed and free, and what for."""
+
+    purpose: str
+    needed: int
+    free: int
+
+
 def check_space(postgres: Postgres, backup_dir: str, side_database: bool, previous: Mapping[str, Any] | None) -> dict[str, int]:
-    """Return the bytes that are needed and free, for the dump and for a side database.
+    """Return the bytes that are needed and free, for the dump and for a side database, see :func:`read_space`.
+
+    :raises Problem: there is too little.
+    """
+    space, needs = read_space(postgres, backup_dir, side_database, previous)
+    for need in needs:
+        if need.needed > need.free:
+            remedy = "Make room, or name another folder in scheduler_backup_dir."
+            why = f"{need.purpose}, needs {readable(need.needed)}, and {readable(need.free)} are free"
+            raise Problem(WHAT, why, f"{UNTOUCHED} {remedy}")
+    return space
+
+
+def read_space(
+    postgres: Postgres, backup_dir: str, side_database: bool, previous: Mapping[str, Any] | None
+) -> tuple[dict[str, int], list[Need]]:
+    """Return the bytes that are needed and free, for the dump and for a side database, by name and as needs.
 
     :arg side_database: whether room for a second copy beside the live database is wanted.
     :arg previous: an older manifest, whose ratio of dump to database tells how large this dump will be.
-    :raises Problem: there is too little.
     """
     size = postgres.size()
     needed = needed_for_dump(size, previous)
@@ -129,13 +153,14 @@ def check_space(postgres: Postgres, backup_dir: str, side_database: bool, previo
     status = os.statvfs(existing)
     free = status.f_bavail * status.f_frsize
     space = {"database": size, "dump_needed": needed, "dump_free": free}
-    _require_space(f"the dump, in {backup_dir}", needed, free)
+    needs = [Need(f"the dump, in {backup_dir}", needed, free)]
     if side_database:
         space |= {"side_needed": int(size * 1.1), "side_free": postgres.free_space()}
         # Both may be the same file system; the same number of free bytes says so often enough.
         shared = abs(space["side_free"] - free) < 64 * 1024 * 1024
-        _require_space("a copy of the database, beside it", space["side_needed"] + (needed if shared else 0), space["side_free"])
-    return space
+        whole = space["side_needed"] + (needed if shared else 0)
+        needs.append(Need("a copy of the database, beside it", whole, space["side_free"]))
+    return space, needs
 
 
 def needed_for_dump(size: int, previous: Mapping[str, Any] | None) -> int:
@@ -143,12 +168,6 @@ def needed_for_dump(size: int, previous: Mapping[str, Any] | None) -> int:
     if previous and previous["origin"]["bytes"]:
         return int(size * 1.2 * previous["dump"]["bytes"] / previous["origin"]["bytes"])
     return size
-
-
-def _require_space(purpose: str, needed: int, free: int) -> None:
-    if needed > free:
-        remedy = "Make room, or name another folder in scheduler_backup_dir."
-        raise Problem(WHAT, f"{purpose}, needs {readable(needed)}, and {readable(free)} are free", f"{UNTOUCHED} {remedy}")
 
 
 def readable(size: float) -> str:

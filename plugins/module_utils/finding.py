@@ -2,7 +2,7 @@
 # Copyright: Contributors to the residency.scheduler collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A finding: something that stops a deployment before anything is changed, and what to do about it."""
+"""A finding: something that stops a deployment before anything is changed, or is told as a warning, and what to do about it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,28 @@ from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
+#: The severities, worst first.
+STOPS, WARNS = "stops", "warns"
 _WEB_USER = re.compile(r"(https?://)[^/@\s]+@", re.IGNORECASE)
 _URL_PASSWORD = re.compile(r"(//[^/:@\s]*:)[^/@\s]+@")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One reason not to deploy.
+    """One reason not to deploy, or to think twice.
 
     :ivar subject: the variable or the fact ("scheduler_version", "memory").
     :ivar found: what is there, without secrets.
     :ivar wanted: what has to be there.
     :ivar remedy: what to do, as one sentence.
+    :ivar severity: whether it stops the deployment, or is a warning.
     """
 
     subject: str
     found: str
     wanted: str
     remedy: str
+    severity: str = STOPS
 
     def to_dict(self) -> dict[str, str]:
         """Return the finding as plain data."""
@@ -39,28 +43,39 @@ class Finding:
     @classmethod
     def from_dict(cls, value: dict[str, Any]) -> Finding:
         """Build the finding from a module's result."""
-        return cls(*(str(value.get(name, "")) for name in ("subject", "found", "wanted", "remedy")))
+        severity = WARNS if value.get("severity") == WARNS else STOPS
+        words = {name: str(value.get(name, "")) for name in ("subject", "found", "wanted", "remedy")}
+        return cls(**words, severity=severity)
 
 
 class Findings(Problem):
-    """Stops a deployment with all findings at once, numbered, a line each."""
+    """Stops a deployment with all findings at once, worst first, numbered, a line each."""
 
-    def __init__(self, findings: Sequence[Finding], **details: Any) -> None:
-        stop = "finding stops" if len(findings) == 1 else "findings stop"
+    def __init__(self, stops: Sequence[Finding], warnings: Sequence[Finding] = (), **details: Any) -> None:
+        stop = "finding stops" if len(stops) == 1 else "findings stop"
+        lines = numbered(stops)
+        if warnings:
+            lines += ["Warnings, which alone would not stop it:", *numbered(warnings, len(stops) + 1)]
         super().__init__(
-            f"{len(findings)} {stop} this deployment; nothing was changed",
-            "\n".join(
-                f"{number}. {finding.subject}: found {finding.found}, wanted {finding.wanted}. {finding.remedy}"
-                for number, finding in enumerate(findings, 1)
-            ),
+            f"{len(stops)} {stop} this deployment; nothing was changed",
+            "\n".join(lines),
             "",
-            findings=[finding.to_dict() for finding in findings],
+            findings=[finding.to_dict() for finding in stops],
+            warnings_found=[finding.to_dict() for finding in warnings],
             **details,
         )
 
     def message(self) -> str:
         """Return the headline and the list."""
         return f"{self.what}:\n{self.why}"
+
+
+def numbered(findings: Sequence[Finding], first: int = 1) -> list[str]:
+    """Return the findings as people read them, a line each."""
+    return [
+        f"{number}. {finding.subject}: found {finding.found}, wanted {finding.wanted}. {finding.remedy}"
+        for number, finding in enumerate(findings, first)
+    ]
 
 
 def show(value: object) -> str:

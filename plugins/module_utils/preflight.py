@@ -11,8 +11,10 @@ import os
 import re
 import shlex
 import shutil
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
@@ -56,6 +58,12 @@ class System(Protocol):
     def has_python_module(self, name: str) -> bool:
         """Tell whether this interpreter finds a Python module."""
 
+    def year(self) -> int:
+        """Return the year that the clock shows."""
+
+    def has_address(self, address: str) -> bool:
+        """Tell whether an address is one of this host's."""
+
 
 class RealSystem:
     """This host."""
@@ -98,6 +106,20 @@ class RealSystem:
     def has_python_module(self, name: str) -> bool:
         """Tell whether this interpreter finds a Python module."""
         return importlib.util.find_spec(name) is not None
+
+    def year(self) -> int:
+        """Return the year that the clock shows."""
+        return datetime.now(UTC).year
+
+    def has_address(self, address: str) -> bool:
+        """Tell whether an address is one of this host's."""
+        try:
+            # The kernel lets nobody have a socket at another's.
+            with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.bind((address, 0))
+        except OSError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)

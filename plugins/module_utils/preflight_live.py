@@ -92,6 +92,10 @@ def check_checkout(home: str, marker: str, runner: Runner) -> list[Finding]:
     if not os.path.isdir(os.path.join(home, ".git")) or os.path.exists(marker):
         return []
     result = runner.run(["git", "-C", home, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"], timeout=30)
+    if "dubious ownership" in result.stderr:
+        # Git would refuse to fetch there as well.
+        remedy = f"Give it to that user (`chown -R root: {home}`), or allow it: `git config --global --add safe.directory {home}`."
+        return [Finding("scheduler_home", "a checkout of another user, which git refuses to read", "one of the user that deploys", remedy)]
     names = [line[3:] for line in result.stdout.splitlines()] if result.rc == 0 else []
     if not names:
         return []

@@ -38,6 +38,11 @@ options:
     description: Days for which it has to be valid still.
     type: int
     default: 7
+  warn_days:
+    description: Days for which it should be valid still; fewer are a warning.
+    type: int
+    default: 30
+    version_added: 0.6.0
 """
 
 EXAMPLES = r"""
@@ -60,6 +65,7 @@ findings:
       found: one that ended on 2025-12-01
       wanted: one that is valid for 7 days or more
       remedy: "Renew /etc/ssl/scheduler/fullchain.pem."
+      severity: stops
 """
 
 from collections.abc import Mapping
@@ -68,7 +74,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils import tls
-from ansible_collections.residency.scheduler.plugins.module_utils.finding import Finding
+from ansible_collections.residency.scheduler.plugins.module_utils.finding import WARNS, Finding
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
 
 
@@ -90,15 +96,7 @@ def judge(parameters: Mapping[str, Any], now: datetime) -> list[Finding]:
         names = ", ".join(certificate.names) or "no name"
         remedy = "Have one issued for it, or correct scheduler_domain."
         findings.append(Finding("certificate", f"one for {names}", f"one for {domain}", remedy))
-    until, renew = f"{certificate.not_after:%Y-%m-%d}", f"Renew {fullchain}."
-    wanted = f"one that is valid for {parameters['days']} days or more"
-    if certificate.not_before > now:
-        remedy = "Look at the clocks, or take another one."
-        findings.append(Finding("certificate", f"one that begins on {certificate.not_before:%Y-%m-%d}", "one that is valid", remedy))
-    elif certificate.not_after <= now:
-        findings.append(Finding("certificate", f"one that ended on {until}", wanted, renew))
-    elif certificate.not_after < now + timedelta(days=parameters["days"]):
-        findings.append(Finding("certificate", f"one that ends on {until}", wanted, renew))
+    findings += _lifetime(certificate, parameters, now)
     try:
         if not tls.is_key_of(privkey, fullchain):
             remedy = "Bring the pair together; the first certificate in the file has to be the server's own."
@@ -107,6 +105,21 @@ def judge(parameters: Mapping[str, Any], now: datetime) -> list[Finding]:
         found = f"{privkey}, which cannot be read ({_brief(error)})"
         findings.append(Finding("certificate", found, "a private key in PEM form without a passphrase", "Correct its path or its content."))
     return findings
+
+
+def _lifetime(certificate: tls.Certificate, parameters: Mapping[str, Any], now: datetime) -> list[Finding]:
+    until, renew = f"{certificate.not_after:%Y-%m-%d}", f"Renew {parameters['fullchain']}."
+    wanted = "one that is valid for {} days or more"
+    if certificate.not_before > now:
+        remedy = "Look at the clocks, or take another one."
+        return [Finding("certificate", f"one that begins on {certificate.not_before:%Y-%m-%d}", "one that is valid", remedy)]
+    if certificate.not_after <= now:
+        return [Finding("certificate", f"one that ended on {until}", wanted.format(parameters["days"]), renew)]
+    if certificate.not_after < now + timedelta(days=parameters["days"]):
+        return [Finding("certificate", f"one that ends on {until}", wanted.format(parameters["days"]), renew)]
+    if certificate.not_after < now + timedelta(days=parameters["warn_days"]):
+        return [Finding("certificate", f"one that ends on {until}", wanted.format(parameters["warn_days"]), renew, WARNS)]
+    return []
 
 
 def _brief(error: Exception) -> str:
@@ -121,6 +134,7 @@ def main() -> None:
             "privkey": {"type": "path", "required": True, "no_log": False},
             "domain": {"type": "str", "required": True},
             "days": {"type": "int", "default": 7},
+            "warn_days": {"type": "int", "default": 30},
         },
         supports_check_mode=True,
     )

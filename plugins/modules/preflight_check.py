@@ -14,9 +14,12 @@ short_description: Find every reason not to deploy, before anything is touched
 version_added: 0.1.0
 description:
   - Checks the inventory's variables and secrets, what the repository answered, and the host - system, size, Docker, git, who has the
-    ports of the stack's proxy, and local changes in the checkout.
+    ports of the stack's proxy, local changes in the checkout, clock, pending restart, and where the domain leads.
+  - Where a stack is deployed already, also whether its database has room for a backup and a copy, whether its memory limits fit the
+    machine, and whether the last good release still has its images.
   - Fails with B(all) findings at once; each names the variable or fact, what was found, what is wanted, and the remedy. A secret's
     value is never in one.
+  - What is only a warning stops nothing; it is told with the findings, after them, or in C(warnings_found).
   - Tells on success what the host has already, so that later roles know what a check mode can look at.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
@@ -50,6 +53,17 @@ options:
     elements: int
     default: [80, 443]
     version_added: 0.5.0
+  addresses:
+    description: Addresses to which C(scheduler_domain) may lead instead of the host's own, such as a load balancer's.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.6.0
+  side_database:
+    description: Whether a deployment makes a copy beside the live database, which needs room.
+    type: bool
+    default: true
+    version_added: 0.6.0
   marker:
     description: File that is there while a checkout is on its way; then local changes in C(scheduler_home) are a cut run's.
     type: path
@@ -145,6 +159,25 @@ findings:
       found: '"30 days"'
       wanted: a whole number of days, 1 or more
       remedy: "Set scheduler_backup_retention_days: 30 (a number, without quotes and unit)."
+      severity: stops
+warnings_found:
+  description: What does not stop a deployment, but should be known before it.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - subject: restart
+      found: one that is pending, for linux-image-amd64
+      wanted: none
+      remedy: "Restart the server in this window or the next one: `systemctl reboot`."
+      severity: warns
+warnings_told:
+  description: The same as people read it, a line each.
+  returned: success
+  type: list
+  elements: str
+  sample:
+    - "1. uptime: found a start 42 s ago, wanted 120 s or more. Find out whether that was meant."
 commit:
   description: Full commit id of the version, as the repository gave it; empty if the repository was not asked.
   returned: success
@@ -208,10 +241,12 @@ host:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.residency.scheduler.plugins.module_utils import preflight_live
+from ansible_collections.residency.scheduler.plugins.module_utils import preflight_live, preflight_machine, preflight_stack
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
-from ansible_collections.residency.scheduler.plugins.module_utils.finding import Finding, Findings
+from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
+from ansible_collections.residency.scheduler.plugins.module_utils.finding import WARNS, Finding, Findings, numbered
 from ansible_collections.residency.scheduler.plugins.module_utils.preflight import (
+    Host,
     Inputs,
     Limits,
     RealSystem,
@@ -236,6 +271,8 @@ SUPPORTED_SPEC: dict[str, Any] = {
 
 #: A shorter text is refused as a secret, and is part of common words.
 _SHORTEST_BLOTTED = 8
+#: Without one of them nobody knows which stack is meant.
+_OF_THE_STACK = {f"scheduler_{name}" for name in ("project", "home", "compose_files", "services", "state_dir", "backup_dir")}
 _HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 
 
@@ -253,13 +290,41 @@ def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str,
     findings = decide(inputs, host, limits)
     project = str(inputs.variables.get("scheduler_project"))
     findings += preflight_live.check_ports(parameters["ports"], project, runner if host.docker else None)
+    wrong = {finding.subject for finding in findings}
     if host.git and host.checkout:
         findings += preflight_live.check_checkout(str(inputs.variables["scheduler_home"]), str(parameters["marker"] or ""), runner)
+    domain = "" if "scheduler_domain" in wrong else str(inputs.variables["scheduler_domain"])
+    machine = preflight_machine.read_machine(domain, system, runner)
+    findings += preflight_machine.decide(machine, parameters["addresses"])
+    if host.docker and not wrong & _OF_THE_STACK:
+        findings += preflight_stack.check(_deployed(inputs, host, parameters["side_database"]), host.memory_mb, runner)
     findings += [Finding.from_dict(finding) for finding in parameters["more"]]
-    if findings:
-        raise Findings(findings, host=host.to_dict())
-    commit = str(repository.get("commit") or "") if isinstance(repository, dict) else ""
-    return {"changed": False, "findings": [], "host": host.to_dict(), "commit": commit}
+    warnings = [finding for finding in findings if finding.severity == WARNS]
+    stops = [finding for finding in findings if finding.severity != WARNS]
+    if stops:
+        raise Findings(stops, warnings, host=host.to_dict())
+    return {
+        "changed": False,
+        "findings": [],
+        "warnings_found": [finding.to_dict() for finding in warnings],
+        "warnings_told": numbered(warnings),
+        "host": host.to_dict(),
+        "commit": str(repository.get("commit") or "") if isinstance(repository, dict) else "",
+    }
+
+
+def _deployed(inputs: Inputs, host: Host, side_database: bool) -> preflight_stack.Deployed:
+    """Return where the stack is; the variables are known to be well-formed."""
+    variables = inputs.variables
+    project = {"name": variables["scheduler_project"], "directory": variables["scheduler_home"], "env_file": ".env"}
+    return preflight_stack.Deployed(
+        project=Project.from_parameters({**project, "files": variables["scheduler_compose_files"]}),
+        databases=tuple(service["name"] for service in variables["scheduler_services"] if service["kind"] == "postgres"),
+        state_dir=variables["scheduler_state_dir"],
+        backup_dir=variables["scheduler_backup_dir"],
+        side_database=side_database,
+        checkout=host.checkout,
+    )
 
 
 def texts(value: Any) -> list[str]:
@@ -286,6 +351,8 @@ def main() -> None:
             },
             "repository": {"type": "raw"},
             "ports": {"type": "list", "elements": "int", "default": [80, 443]},
+            "addresses": {"type": "list", "elements": "str", "default": []},
+            "side_database": {"type": "bool", "default": True},
             "marker": {"type": "path"},
             "more": {"type": "list", "elements": "dict", "default": []},
             "minimum": {"type": "dict", "options": MINIMUM_SPEC, "apply_defaults": True},

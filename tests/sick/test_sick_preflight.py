@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,17 @@ SUBJECTS = (
 )
 
 
+def preflight(server: Server, variables: Mapping[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Run preflight.yml with these variables."""
+    command = [*ansible("ansible-playbook"), "-i", str(server.inventory), "-e", json.dumps(variables), "playbooks/preflight.yml"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120)
+
+
+def subjects(output: str) -> set[str]:
+    """Return what findings were told about."""
+    return {match.group(1) for match in re.finditer(r"\b\d+\. ([^:\n]+):\s+found\s", output)}
+
+
 def test_all_is_named_at_once_and_nothing_is_changed(server: Server, tmp_path: Path) -> None:
     pair = {name: str(tmp_path / f"{name}.pem") for name in ("fullchain", "privkey")}
     words = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=x"]
@@ -63,16 +75,50 @@ def test_all_is_named_at_once_and_nothing_is_changed(server: Server, tmp_path: P
     server.ssh(f"echo '# by hand' >>{HOME}/docker-compose.yml")
     try:
         before = server.ssh(DIGEST)
-        variables = json.dumps({**WRONG, "environment_certificate_files": pair})
-        command = [*ansible("ansible-playbook"), "-i", str(server.inventory), "-e", variables, "playbooks/preflight.yml"]
-        answer = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=120)
+        answer = preflight(server, {**WRONG, "environment_certificate_files": pair})
         after = server.ssh(DIGEST)
     finally:
         server.ssh(f"kill $(cat /run/listener); git -C {HOME} checkout --quiet docker-compose.yml")
     assert answer.returncode == 2, answer.stdout
-    found = {match.group(1) for match in re.finditer(r"^\s*\d+\. (.+?): found ", answer.stdout, re.MULTILINE)}
-    assert not set(SUBJECTS) - found, answer.stdout
+    assert not set(SUBJECTS) - subjects(answer.stdout), answer.stdout
     assert len(SUBJECTS) >= 20
     assert before == after
     assert "python3 (process " in answer.stdout
     assert "Traceback" not in answer.stdout + answer.stderr
+
+
+#: A release that wants more memory than there is and has lost its images, and a package that asks for a restart.
+WORRYING = f"""
+mkdir -p /var/lib/sick
+cp -a {STATE}/releases {STATE}/compose /var/lib/sick/
+sed -i 's/"sha256:[0-9a-f]*"/"sha256:{"0" * 64}"/' /var/lib/sick/releases/*/record.json
+sed -i '/^  "frontend":$/a\\    deploy: {{resources: {{limits: {{memory: 900G}}}}}}' /var/lib/sick/compose/*.yml
+touch /var/run/reboot-required; echo linux-image-amd64 >/var/run/reboot-required.pkgs
+"""
+WORRIES = {"restart", "scheduler_domain", "memory limits", "way back"}
+#: A database that has outgrown the file system of its backups.
+SMALL = "mkdir -p /mnt/small; mount -t tmpfs -o size=1m none /mnt/small"
+REPAIR = "rm -rf /var/lib/sick /var/run/reboot-required*; umount /mnt/small 2>/dev/null || true"
+
+
+def test_a_server_that_worries_is_not_refused(server: Server) -> None:
+    server.ssh(WORRYING)
+    variables = {"scheduler_state_dir": "/var/lib/sick", "scheduler_domain": "nowhere.invalid"}
+    try:
+        before = server.ssh(DIGEST)
+        warned = preflight(server, variables)
+        after = server.ssh(DIGEST)
+        server.ssh(SMALL)
+        stopped = preflight(server, {**variables, "scheduler_backup_dir": "/mnt/small/backups"})
+    finally:
+        server.ssh(REPAIR)
+    assert warned.returncode == 0, warned.stdout
+    # The clock of a container is the machine's, which may follow others.
+    assert subjects(warned.stdout) - {"clock", "uptime"} == WORRIES, warned.stdout
+    assert re.search(r"memory limits: found\s+9\d\d\sGB\sas\sthe\slimits", warned.stdout), warned.stdout
+    assert before == after
+    assert stopped.returncode == 2, stopped.stdout
+    first = r"1\. disk for the database: found [0-9.]+ [kM]B free for the dump, in /mnt/small/backups"
+    assert re.search(first, stopped.stdout), stopped.stdout
+    assert "Warnings, which alone would not stop it:" in stopped.stdout
+    assert subjects(stopped.stdout) >= WORRIES

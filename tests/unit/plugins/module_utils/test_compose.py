@@ -57,6 +57,8 @@ def test_parse_production(recorded) -> None:
     assert config.services["db"].container_name == "residency-scheduler-db"
     assert config.services["db"].cpus == 4.0
     assert config.services["db"].build is None
+    assert config.services["db"].memory == 2 * 1024**3
+    assert sum(service.memory * service.replicas for service in config.services.values()) / 1024**3 == 12.75
     assert config.services["db"].environment["POSTGRES_PASSWORD"] == "db-pass-recorded"
     assert config.services["backend"].build is not None
     assert config.services["backend"].image == ""

@@ -100,3 +100,16 @@ def test_looking_writes_nothing(checkout: Path) -> None:
 
 def test_no_checkout(tmp_path: Path, runner) -> None:
     assert preflight_live.check_checkout(str(tmp_path), "", runner()) == []
+
+
+def test_a_checkout_of_another_user(checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Git's own switch for tests; the settings of whoever runs this one may allow any folder.
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+    monkeypatch.setenv("GIT_CONFIG_SYSTEM", os.devnull)
+    settings = tmp_path / "gitconfig"
+    settings.touch()
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(settings))
+    (finding,) = preflight_live.check_checkout(str(checkout), "", SubprocessRunner())
+    assert (finding.subject, finding.found) == ("scheduler_home", "a checkout of another user, which git refuses to read")
+    settings.write_text(f"[safe]\n\tdirectory = {checkout}\n", encoding="utf-8")
+    assert preflight_live.check_checkout(str(checkout), "", SubprocessRunner()) == []

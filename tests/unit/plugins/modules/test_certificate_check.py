@@ -38,8 +38,8 @@ def folder_fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def judged(folder: Path, fullchain: str = "good.pem", privkey: str = "good.key", now: datetime = NOW, **more: Any) -> list[str]:
-    parameters = {"fullchain": str(folder / fullchain), "privkey": str(folder / privkey), "domain": "scheduler.example.com", "days": 7}
-    result = certificate_check.run({**parameters, **more}, now)
+    parameters = {"fullchain": str(folder / fullchain), "privkey": str(folder / privkey), "domain": "scheduler.example.com"}
+    result = certificate_check.run({**parameters, "days": 7, "warn_days": 30, **more}, now)
     assert result["changed"] is False
     assert all(finding["remedy"] and finding["wanted"] for finding in result["findings"])
     return [finding["found"].replace(f"{folder}/", "") for finding in result["findings"]]
@@ -74,3 +74,10 @@ def test_a_pair_that_must_not_be_installed(folder: Path, given: dict[str, Any], 
 
 def test_all_is_told_at_once(folder: Path) -> None:
     assert len(judged(folder, privkey="other.key", domain="x.example.com", now=NOW + timedelta(days=100))) == 3
+
+
+@pytest.mark.parametrize(("days", "severities"), [(59, []), (61, ["warns"]), (82, ["warns"]), (84, ["stops"]), (91, ["stops"])])
+def test_a_certificate_that_ends_soon(folder: Path, days: int, severities: list[str]) -> None:
+    files = {"fullchain": str(folder / "good.pem"), "privkey": str(folder / "good.key"), "domain": "scheduler.example.com"}
+    result = certificate_check.run({**files, "days": 7, "warn_days": 30}, NOW + timedelta(days=days))
+    assert [finding["severity"] for finding in result["findings"]] == severities

@@ -34,6 +34,8 @@ PARAMETERS: dict[str, Any] = {
     "required_secrets": ["DB_PASSWORD"],
     "repository": {"git": True, "reachable": True, "commit": "a" * 40, "finding": None},
     "ports": [],
+    "addresses": [],
+    "side_database": True,
     "marker": None,
     "more": [],
     "minimum": {"cpus": 2, "memory_mb": 4096, "disk_gb": 20.0, "docker": "20.10", "compose": "2.24.4"},
@@ -45,7 +47,11 @@ class BareServer:
     """A Debian 12 with nothing but Python."""
 
     def read(self, path: str) -> str:
-        return {"/etc/os-release": "ID=debian\nVERSION_ID=12\n", "/proc/meminfo": "MemTotal: 8388608 kB\n"}[path]
+        return {
+            "/etc/os-release": "ID=debian\nVERSION_ID=12\n",
+            "/proc/meminfo": "MemTotal: 8388608 kB\n",
+            "/proc/uptime": "7200.00 1.00\n",
+        }[path]
 
     def exists(self, path: str) -> bool:
         return path in ("/", "/run/systemd/system")
@@ -65,11 +71,17 @@ class BareServer:
         return 0
 
     def has_program(self, name: str) -> bool:
-        assert name in ("docker", "git")
+        assert name in ("docker", "git", "timedatectl")
         return False
 
     def has_python_module(self, name: str) -> bool:
         return name == "json"
+
+    def year(self) -> int:
+        return 2026
+
+    def has_address(self, address: str) -> bool:
+        raise AssertionError(f"localhost is not looked up, and {address} was")
 
 
 class NoCommands:
@@ -84,6 +96,8 @@ def test_a_good_server(repository: Any, commit: str) -> None:
     assert run({**PARAMETERS, "repository": repository}, BareServer(), NoCommands()) == {
         "changed": False,
         "findings": [],
+        "warnings_found": [],
+        "warnings_told": [],
         "commit": commit,
         "host": {
             "os": "debian",
@@ -114,6 +128,47 @@ def test_all_findings_at_once() -> None:
     assert len(caught.value.details["findings"]) == 14
     assert caught.value.details["host"]["os"] == "debian"
     assert "hunter2" not in str(caught.value.details) + caught.value.message()
+
+
+WARNING = {"subject": "uptime", "found": "x", "wanted": "y", "remedy": "z", "severity": "warns"}
+
+
+def test_a_warning_stops_nothing() -> None:
+    result = run({**PARAMETERS, "more": [WARNING]}, BareServer(), NoCommands())
+    assert (result["findings"], result["warnings_found"]) == ([], [WARNING])
+    assert result["warnings_told"] == ["1. uptime: found x, wanted y. z"]
+
+
+def test_the_worst_is_told_first() -> None:
+    stop = {**WARNING, "subject": "certificate", "severity": "stops"}
+    with pytest.raises(Findings) as caught:
+        run({**PARAMETERS, "more": [WARNING, stop]}, BareServer(), NoCommands())
+    assert caught.value.message().splitlines() == [
+        "1 finding stops this deployment; nothing was changed:",
+        "1. certificate: found x, wanted y. z",
+        "Warnings, which alone would not stop it:",
+        "2. uptime: found x, wanted y. z",
+    ]
+    assert caught.value.details["findings"] == [stop]
+    assert caught.value.details["warnings_found"] == [WARNING]
+
+
+class UsedServer(BareServer):
+    """One with Docker."""
+
+    def has_program(self, name: str) -> bool:
+        return name == "docker"
+
+
+def test_a_stack_that_is_deployed_is_asked_unless_its_variables_are_wrong(runner) -> None:
+    answers = [("docker version", "26.1.5"), ("systemctl is-active", "active"), ("docker compose version", "2.26.1")]
+    asked = runner(*answers, ("docker ps --all", ""))
+    assert run(PARAMETERS, UsedServer(), asked)["warnings_found"] == []
+    assert asked.finished()
+    wrong = runner(*answers)
+    with pytest.raises(Findings):
+        run({**PARAMETERS, "inputs": {**PARAMETERS["inputs"], "scheduler_project": "A B"}}, UsedServer(), wrong)
+    assert wrong.finished()
 
 
 def test_all_texts_of_the_secrets_are_known() -> None:
