@@ -40,6 +40,10 @@ options:
       send_secrets:
         description: Further keys of that document, whose values are secret.
         type: dict
+      send_headers:
+        description: Further headers to send, such as C(Authorization), whose values are secret.
+        type: dict
+        version_added: 0.6.0
       follow:
         description: How many redirects to follow. With V(0) a redirect is an answer with a status of its own.
         type: int

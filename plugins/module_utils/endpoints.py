@@ -23,6 +23,7 @@ ENDPOINT_SPEC: dict[str, Any] = {
     "method": {"type": "str", "choices": ["GET", "HEAD", "OPTIONS", "POST"], "default": "GET"},
     "send": {"type": "dict"},
     "send_secrets": {"type": "dict", "no_log": True},
+    "send_headers": {"type": "dict", "no_log": True},
     "follow": {"type": "int", "default": 0},
     "status": {"type": "list", "elements": "int", "default": [200]},
     "rate_limited": {"type": "str", "choices": ["fail", "accept"], "default": "fail"},

@@ -30,6 +30,8 @@ class Deployed:
     :ivar databases: the services that are a PostgreSQL.
     :ivar side_database: whether a deployment makes a copy beside the live database.
     :ivar checkout: whether the compose files are there.
+    :ivar version: what is to be deployed, and
+    :ivar commit: what the repository has under that name now; empty if it was not asked.
     """
 
     project: Project
@@ -38,6 +40,8 @@ class Deployed:
     backup_dir: str
     side_database: bool
     checkout: bool
+    version: str = ""
+    commit: str = ""
 
 
 def check(deployed: Deployed, memory_mb: int, runner: Runner, *, at_once: int = 3) -> list[Finding]:
@@ -47,17 +51,19 @@ def check(deployed: Deployed, memory_mb: int, runner: Runner, *, at_once: int = 
     """
     questions = {"disk for the database": lambda: check_space(deployed, runner)}
     unreadable = []
+    records = []
     try:
-        good = ledger.last_good(ledger.read_records(deployed.state_dir))
+        records = ledger.read_records(deployed.state_dir)
     except Problem as problem:
-        good, found = None, f"one that cannot be read ({_line(problem.why)})"
+        found = f"one that cannot be read ({_line(problem.why)})"
         unreadable = [Finding("ledger", found, "records and verdicts of releases", problem.remedy)]
+    good = ledger.last_good(records)
     if good is not None:
         questions["memory limits"] = lambda: check_memory(deployed, good, memory_mb, runner)
         questions["way back"] = lambda: check_way_back(good, runner)
     with ThreadPoolExecutor(max_workers=at_once) as pool:
         answers = list(pool.map(_told, questions, questions.values()))
-    return [finding for answer in answers for finding in answer] + unreadable
+    return [finding for answer in answers for finding in answer] + unreadable + check_moved(records, deployed.version, deployed.commit)
 
 
 def _told(subject: str, question: Callable[[], list[Finding]]) -> list[Finding]:
@@ -70,6 +76,16 @@ def _told(subject: str, question: Callable[[], list[Finding]]) -> list[Finding]:
 
 def _line(text: str) -> str:
     return " ".join(text.split())[:300].rstrip(". ")
+
+
+def check_moved(records: Sequence[Mapping[str, Any]], version: str, commit: str) -> list[Finding]:
+    """Return a finding where the version named another commit when it was deployed here. Pure."""
+    before = [record["commit"] for record in records if record["version"] == version and record["proven"]]
+    if not commit or not before or commit in before:
+        return []
+    found = f"{show(version)} at {commit[:12]}, which was {before[-1][:12]} when it was deployed here"
+    remedy = f"Somebody has moved the tag: ask why. Deploy a new tag; or, if it was meant, the commit itself: scheduler_version={commit}."
+    return [Finding("scheduler_version", found, "a tag that stays where it is", remedy)]
 
 
 def check_space(deployed: Deployed, runner: Runner) -> list[Finding]:

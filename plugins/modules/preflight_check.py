@@ -297,8 +297,9 @@ def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str,
     machine = preflight_machine.read_machine(domain, system, runner)
     findings += preflight_machine.decide(machine, parameters["addresses"])
     if host.docker and not wrong & _OF_THE_STACK:
-        findings += preflight_stack.check(_deployed(inputs, host, parameters["side_database"]), host.memory_mb, runner)
-    findings += [Finding.from_dict(finding) for finding in parameters["more"]]
+        findings += preflight_stack.check(_deployed(inputs, host, parameters), host.memory_mb, runner)
+    release = repository.get("findings", []) if isinstance(repository, dict) else []
+    findings += [Finding.from_dict(finding) for finding in (*release, *parameters["more"])]
     warnings = [finding for finding in findings if finding.severity == WARNS]
     stops = [finding for finding in findings if finding.severity != WARNS]
     if stops:
@@ -309,11 +310,15 @@ def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str,
         "warnings_found": [finding.to_dict() for finding in warnings],
         "warnings_told": numbered(warnings),
         "host": host.to_dict(),
-        "commit": str(repository.get("commit") or "") if isinstance(repository, dict) else "",
+        "commit": _commit(repository),
     }
 
 
-def _deployed(inputs: Inputs, host: Host, side_database: bool) -> preflight_stack.Deployed:
+def _commit(repository: Any) -> str:
+    return str(repository.get("commit") or "") if isinstance(repository, dict) else ""
+
+
+def _deployed(inputs: Inputs, host: Host, parameters: dict[str, Any]) -> preflight_stack.Deployed:
     """Return where the stack is; the variables are known to be well-formed."""
     variables = inputs.variables
     project = {"name": variables["scheduler_project"], "directory": variables["scheduler_home"], "env_file": ".env"}
@@ -322,8 +327,10 @@ def _deployed(inputs: Inputs, host: Host, side_database: bool) -> preflight_stac
         databases=tuple(service["name"] for service in variables["scheduler_services"] if service["kind"] == "postgres"),
         state_dir=variables["scheduler_state_dir"],
         backup_dir=variables["scheduler_backup_dir"],
-        side_database=side_database,
+        side_database=parameters["side_database"],
         checkout=host.checkout,
+        version=str(variables["scheduler_version"]),
+        commit=_commit(parameters["repository"]),
     )
 
 

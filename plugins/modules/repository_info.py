@@ -36,9 +36,27 @@ options:
     type: str
     required: true
   timeout:
-    description: Seconds within which the repository has to answer.
+    description: Seconds within which the repository has to answer, each time that it is asked.
     type: int
     default: 20
+  signing_keys:
+    description:
+      - Public keys, of which one has to have signed the version; PGP public key blocks, or lines with SSH public keys.
+      - The version alone is then fetched into a folder of its own, and its signature is judged there, before anything is checked out.
+        The tag has to bear the name under which it was signed.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.6.0
+  changelog:
+    description: File in the repository that should mention the version, if that is a tag; none when empty.
+    type: str
+    default: ""
+    version_added: 0.6.0
+  checkout:
+    description: A checkout. Where it stands at the version's commit already, the changelog is not read again.
+    type: path
+    version_added: 0.6.0
 """
 
 EXAMPLES = r"""
@@ -46,6 +64,13 @@ EXAMPLES = r"""
   residency.scheduler.repository_info:
     repo: https://git.example.com/scheduler.git
     version: v1.0.0
+  register: repository
+
+- name: Require that the version is signed
+  residency.scheduler.repository_info:
+    repo: https://git.example.com/scheduler.git
+    version: v1.0.0
+    signing_keys: ["{{ lookup('ansible.builtin.file', 'release-key.asc') }}"]
   register: repository
 
 - name: Ask it from the controller, where the server has no git yet
@@ -60,7 +85,9 @@ EXAMPLES = r"""
 
 RETURN = r"""
 git:
-  description: Whether git is installed on this host. Where it is not, nothing else is known and there is no finding.
+  description:
+    - Whether git is installed on this host, and what the signatures of O(signing_keys) need (gpg, ssh-keygen).
+    - Where it is not, nothing else is known and there is no finding.
   returned: always
   type: bool
   sample: true
@@ -94,6 +121,12 @@ finding:
     found: '"v1.0.1", which is no tag of https://git.example.com/scheduler.git'
     wanted: a tag or a full commit (40 hexadecimal digits)
     remedy: "Near names: v1.0.0, v1.1.0. Correct scheduler_version, or push the tag."
+findings:
+  description: What a look into the version has found, each as RV(finding), with a C(severity) of V(stops) or V(warns).
+  returned: always
+  type: list
+  elements: dict
+  sample: []
 seconds:
   description: How long the repository took to answer, in seconds.
   returned: always
@@ -107,7 +140,7 @@ import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.residency.scheduler.plugins.module_utils import git_refs
+from ansible_collections.residency.scheduler.plugins.module_utils import git_refs, git_release
 from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.finding import Finding, redact_url
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
@@ -128,6 +161,7 @@ def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> 
     if answer.rc != 0 or answer.timed_out:
         return _result(git=True, finding=_unreachable(repository, answer, timeout, host), seconds=answer.seconds)
     resolution = git_refs.resolve(version, repository, git_refs.parse_refs(answer.stdout))
+    findings = [] if resolution.finding else _look_into(parameters, resolution, runner, timeout)
     return _result(
         git=True,
         reachable=True,
@@ -135,12 +169,26 @@ def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> 
         kind=resolution.kind,
         near=list(resolution.near),
         finding=resolution.finding,
+        findings=[finding.to_dict() for finding in findings],
         seconds=answer.seconds,
     )
 
 
+def _look_into(parameters: dict[str, Any], resolution: git_refs.Resolution, runner: Runner, timeout: float) -> list[Finding]:
+    keys = [str(key) for key in parameters["signing_keys"]]
+    wrong = git_release.check_keys(keys)
+    changelog = parameters["changelog"]
+    if changelog and parameters["checkout"]:
+        head = runner.run(["git", "-C", parameters["checkout"], "rev-parse", "--verify", "HEAD"])
+        changelog = "" if head.stdout.strip() == resolution.commit else changelog
+    if wrong or not (keys or changelog):
+        return wrong
+    release = git_release.Release(parameters["repo"], parameters["version"], resolution.commit, resolution.kind)
+    return git_release.inspect(release, keys, changelog, runner, timeout)
+
+
 def _result(*, git: bool, finding: Finding | None, seconds: float = 0.0, **known: Any) -> dict[str, Any]:
-    unknown: dict[str, Any] = {"reachable": False, "commit": "", "kind": "", "near": []}
+    unknown: dict[str, Any] = {"reachable": False, "commit": "", "kind": "", "near": [], "findings": []}
     return {
         "changed": False,
         "git": git,
@@ -169,13 +217,17 @@ def main() -> None:
             "repo": {"type": "str", "required": True},
             "version": {"type": "str", "required": True},
             "timeout": {"type": "int", "default": 20},
+            # Public keys.
+            "signing_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
+            "changelog": {"type": "str", "default": ""},
+            "checkout": {"type": "path"},
         },
         supports_check_mode=True,
     )
     # A password or token in the address is kept out of the invocation, too, that -vvv shows.
     module.no_log_values.update(re.findall(r"//[^/:@\s]*:([^/@\s]{4,})@", str(module.params["repo"])))
     module.no_log_values.update(re.findall(r"https?://([^/:@\s]{16,})@", str(module.params["repo"])))
-    git = shutil.which("git") is not None
+    git = all(shutil.which(program) for program in git_release.programs(module.params["signing_keys"]))
     finish(module, lambda: run(module.params, SubprocessRunner(), git=git, host=os.uname().nodename))
 
 

@@ -133,3 +133,19 @@ def test_a_damaged_ledger(deployed: Deployed, runner) -> None:
     (finding,) = check(deployed, 4096, runner(("docker ps --all", "")))
     assert (finding.severity, finding.subject) == (STOPS, "ledger")
     assert "record.json" in finding.found
+
+
+@pytest.mark.parametrize(
+    ("version", "commit", "found"),
+    [
+        ("v1.0.0", COMMIT, []),
+        ("v1.0.0", "", []),
+        ("v2.0.0", "f" * 40, []),
+        ("v1.0.0", "f" * 40, [f'"v1.0.0" at {"f" * 12}, which was {COMMIT[:12]} when it was deployed here']),
+    ],
+)
+def test_a_tag_that_was_moved(deployed: Deployed, runner, version: str, commit: str, found: list[str]) -> None:
+    fake = runner(("docker ps --all", ""), images("backend", "db"))
+    findings = check(replace(deployed, version=version, commit=commit), 4096, fake)
+    assert [(finding.severity, finding.found) for finding in findings] == [(STOPS, text) for text in found]
+    assert all(commit in finding.remedy for finding in findings)

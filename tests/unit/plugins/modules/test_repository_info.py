@@ -6,12 +6,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult
+from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.modules.repository_info import run
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
@@ -34,7 +35,8 @@ class Git:
 
 
 def ask(git: Git, version: Any = "v1.0.0", repository: Any = REPOSITORY, *, installed: bool = True) -> dict[str, Any]:
-    return run({"repo": repository, "version": version, "timeout": 20}, git, git=installed, host="server1")
+    more = {"signing_keys": [], "changelog": "", "checkout": None}
+    return run({"repo": repository, "version": version, "timeout": 20, **more}, git, git=installed, host="server1")
 
 
 def test_a_tag() -> None:
@@ -47,6 +49,7 @@ def test_a_tag() -> None:
         "kind": "tag",
         "near": [],
         "finding": None,
+        "findings": [],
         "seconds": 0.25,
     }
     assert git.asked == [(["git", "ls-remote", "--heads", "--tags", "--", REPOSITORY], 20.0)]
@@ -88,3 +91,22 @@ def test_git_never_sees_a_bad_text(repository: Any, version: Any, subject: str) 
 def test_without_git_nothing_is_known(version: Any) -> None:
     result = ask(Git(), version, installed=False)
     assert (result["git"], result["reachable"], result["finding"]) == (False, False, None)
+
+
+def test_a_look_into_the_version(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    git = ["git", "-C", str(work), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    for words in (["git", "init", "--quiet", str(work)], [*git, "commit", "--quiet", "--allow-empty", "-m", "x"], [*git, "tag", "v1.0.0"]):
+        subprocess.run(words, check=True)
+    key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample"
+    parameters = {"repo": f"file://{work}", "version": "v1.0.0", "timeout": 20, "signing_keys": [key], "changelog": "CHANGELOG.md"}
+
+    def look(**more: Any) -> list[tuple[str, str]]:
+        result = run({**parameters, "checkout": None, **more}, SubprocessRunner(), git=True, host="server1")
+        return [(finding["severity"], finding["subject"]) for finding in result["findings"]]
+
+    assert look() == [("stops", "scheduler_version"), ("warns", "changelog")]
+    # What is checked out already was looked at when it came; who signed it is asked each time.
+    assert look(checkout=str(work)) == [("stops", "scheduler_version")]
+    assert look(signing_keys=["no key"]) == [("stops", "preflight_signing_keys[0]")]
+    assert look(signing_keys=[], changelog="") == []

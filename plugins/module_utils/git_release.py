@@ -1,0 +1,147 @@
+# -*- coding: utf-8 -*-
+# Copyright: Contributors to the residency.scheduler collection
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""A look into a release before it is checked out: who signed it, and whether its changelog speaks of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
+from ansible_collections.residency.scheduler.plugins.module_utils.finding import WARNS, Finding, redact_url, show
+
+_PGP = re.compile(r"\s*-----BEGIN PGP PUBLIC KEY BLOCK-----")
+_SSH = re.compile(r"\s*(?:sk-)?(?:ssh|ecdsa)-[\w@.-]+ [A-Za-z0-9+/]+=*(?: [^\n]*)?\s*")
+#: Of ``git verify-tag --raw``: who signed by which PGP key, and why a signature is not taken.
+_PGP_TROUBLE = re.compile(r"\[GNUPG:\] (NO_PUBKEY|BADSIG|EXPSIG|EXPKEYSIG|REVKEYSIG) (\S+)")
+_TROUBLES = {
+    "NO_PUBKEY": "by a key that is none of those",
+    "BADSIG": "whose content was changed",
+    "EXPSIG": "which has expired",
+    "EXPKEYSIG": "by a key that has expired",
+    "REVKEYSIG": "by a key that was revoked",
+}
+_KEYS = "preflight_signing_keys"
+
+
+@dataclass(frozen=True)
+class Release:
+    """What a version was resolved to.
+
+    :ivar version: the tag, or the commit itself.
+    :ivar kind: ``tag`` or ``commit``.
+    """
+
+    repository: str
+    version: str
+    commit: str
+    kind: str
+
+
+def programs(keys: Sequence[str]) -> list[str]:
+    """Return the programs that a look into a release needs: git, and what knows the signatures of these keys."""
+    return ["git", *(["gpg"] if any(map(_PGP.match, keys)) else []), *(["ssh-keygen"] if any(map(_SSH.fullmatch, keys)) else [])]
+
+
+def check_keys(keys: Sequence[str]) -> list[Finding]:
+    """Return a finding for each text that is no public key, before git sees any."""
+    wanted = "a PGP public key block, or a line with an SSH public key"
+    remedy = "Give the public key: `gpg --armor --export KEY`, or the content of a file such as id_ed25519.pub."
+    return [
+        Finding(f"{_KEYS}[{number}]", f"{len(key)} characters that are no public key", wanted, remedy)
+        for number, key in enumerate(keys)
+        if not _PGP.match(key) and not _SSH.fullmatch(key)
+    ]
+
+
+def inspect(release: Release, keys: Sequence[str], changelog: str, runner: Runner, timeout: float) -> list[Finding]:
+    """Fetch the version alone into a folder of its own, look into it, and return what is wrong.
+
+    :arg keys: public keys of which one has to have signed it; none for no signature.
+    :arg changelog: path in the repository; empty for none.
+    """
+    with tempfile.TemporaryDirectory(prefix="residency-release-") as folder:
+        git = ["git", "-C", folder]
+        reference = f"refs/tags/{release.version}" if release.kind == "tag" else release.commit
+        local = reference if release.kind == "tag" else "refs/heads/wanted"
+        for words in (
+            ["git", "init", "--quiet", "--bare", folder],
+            [*git, "fetch", "--quiet", "--depth", "1", "--no-tags", "--", release.repository, f"{reference}:{local}"],
+        ):
+            answer = runner.run(words, timeout=timeout)
+            if answer.rc != 0 or answer.timed_out:
+                why = f"no answer within {timeout:.0f} s" if answer.timed_out else redact_url(answer.last_lines(3)).strip()
+                return [_unknown(release, why.rstrip(". "))]
+        findings = list(_signature(release, local, keys, folder, runner)) if keys else []
+        if changelog and release.kind == "tag":
+            findings += _changelog(release, changelog, runner.run([*git, "show", f"{release.commit}:{changelog}"], timeout=timeout).stdout)
+        return findings
+
+
+def _unknown(release: Release, why: str) -> Finding:
+    found = f"{show(release.version)}, which cannot be fetched from {redact_url(release.repository)} ({why})"
+    remedy = f"Try `git fetch --depth 1 {redact_url(release.repository)} {release.version}` in a clone."
+    return Finding("scheduler_version", found, "a version that can be fetched", remedy)
+
+
+def _signature(release: Release, reference: str, keys: Sequence[str], folder: str, runner: Runner) -> Iterator[Finding]:
+    wanted = f"one that a key of {_KEYS} has signed"
+    remedy = f"Ask who publishes the releases; nothing of it was checked out. Sign it by `git tag --sign {release.version}`, or correct {_KEYS}."
+    git = ["git", "-C", folder]
+    if release.kind == "tag":
+        if runner.run([*git, "cat-file", "-t", reference]).stdout.strip() != "tag":
+            yield Finding("scheduler_version", f"{show(release.version)}, a tag without message, author and signature", wanted, remedy)
+            return
+        # An old tag under a new name is signed as well as it ever was.
+        name = re.search(r"^tag (.*)$", runner.run([*git, "cat-file", "tag", reference]).stdout, re.MULTILINE)
+        if not name or name.group(1) != release.version:
+            own = show(name.group(1)) if name else "nothing"
+            yield Finding("scheduler_version", f"{show(release.version)}, which was signed as {own}", wanted, remedy)
+        commit = runner.run([*git, "rev-parse", f"{reference}^{{commit}}"]).stdout.strip()
+        if commit != release.commit:
+            yield Finding("scheduler_version", f"{show(release.version)}, which moved to {commit[:12]} just now", wanted, "Try again.")
+    environment, settings = _keyring(keys, folder, runner)
+    verb = "verify-tag" if release.kind == "tag" else "verify-commit"
+    answer = runner.run([*environment, *git, *settings, verb, "--raw", reference])
+    if answer.rc != 0:
+        yield Finding("scheduler_version", f"{show(release.version)}, {_why(answer.stdout + answer.stderr)}", wanted, remedy)
+
+
+def _keyring(keys: Sequence[str], folder: str, runner: Runner) -> tuple[list[str], list[str]]:
+    """Let git know these keys only, and return the words before and behind ``git`` for that."""
+    home = os.path.join(folder, "gnupg")
+    signers = os.path.join(folder, "signers")
+    os.mkdir(home, 0o700)
+    environment = ["env", f"GNUPGHOME={home}"]
+    for key in keys:
+        if _PGP.match(key):
+            runner.run([*environment, "gpg", "--batch", "--quiet", "--import"], stdin=key)
+    with open(signers, "w", encoding="utf-8") as stream:
+        stream.writelines(f'release namespaces="git" {key.strip()}\n' for key in keys if _SSH.fullmatch(key))
+    return environment, ["-c", f"gpg.ssh.allowedSignersFile={signers}"]
+
+
+def _why(words: str) -> str:
+    trouble = _PGP_TROUBLE.search(words)
+    if trouble:
+        return f"signed {_TROUBLES[trouble.group(1)]} ({trouble.group(2)})"
+    if "No principal matched" in words:
+        return "signed by a key that is none of those"
+    if "Could not verify signature" in words or "incorrect signature" in words.lower():
+        return "whose signature does not fit"
+    last = [line for line in words.splitlines() if line.strip()]
+    return "which nobody has signed" if not last or "no signature found" in words else f"whose signature cannot be judged: {last[-1][:200]}"
+
+
+def _changelog(release: Release, path: str, text: str) -> list[Finding]:
+    number = release.version.removeprefix("v")
+    if re.search(rf"(?<![\w.])v?{re.escape(number)}(?![\w-]|\.\d)", text):
+        return []
+    found = f"no word of {show(release.version)} in {path}" if text else f"no {path} in {show(release.version)}"
+    remedy = "Ask what this release changes before you deploy it; preflight_changelog names another file, or none."
+    return [Finding("changelog", found, "what this release changes", remedy, WARNS)]
