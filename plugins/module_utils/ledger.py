@@ -26,6 +26,8 @@ VERDICTS = ("candidate", "good", "failed", "rolled_back")
 PRUNED = "pruned"
 #: What makes two records the same release; the rest tells when, by whom and how it went.
 MATERIAL = ("version", "commit", "images", "environment_digest")
+#: The same, of the files that are kept with it; records of before this was known lack it.
+FILES = "files_digest"
 RECORD, HISTORY = "record.json", "history.jsonl"
 #: A folder of this prefix was being written when its run was cut.
 PARTIAL = ".partial_"
@@ -96,7 +98,7 @@ def _history(state_dir: str) -> list[dict[str, Any]]:
     # A last line without its end was being written when the power went: it was never said.
     for number, line in enumerate(read_text(path).split("\n")[:-1], start=1):
         try:
-            event = {key: value for key, value in dict(json.loads(line)).items() if key not in MATERIAL}
+            event = {key: value for key, value in dict(json.loads(line)).items() if key not in (*MATERIAL, FILES)}
             if event["verdict"] not in (*VERDICTS, PRUNED):
                 raise ValueError(f"the verdict {event['verdict']!r} is unknown")
             events.append({**event, "id": str(event["id"])})
@@ -113,7 +115,8 @@ def last_good(records: Sequence[Mapping[str, Any]], before: Mapping[str, Any] | 
 
 def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     """Tell whether two records describe the same release."""
-    return all(one.get(key) == other.get(key) for key in MATERIAL)
+    files = {one.get(FILES), other.get(FILES)} - {None}
+    return len(files) < 2 and all(one.get(key) == other.get(key) for key in MATERIAL)
 
 
 def decide(

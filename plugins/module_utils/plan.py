@@ -75,8 +75,8 @@ class Running:
 class Action:
     """One thing to do: ``create``, ``replace``, ``start``, ``scale``, ``drain``, ``resume`` or ``reload`` a service, or ``remove`` it.
 
-    ``stand_in`` starts the one *container* that answers for a service while that one's own is replaced, and ``sweep`` removes it, or
-    what a cut run left half-made. *prove* names the services that have to answer after it.
+    ``stand_in`` starts the one *container* that answers for a service while that one's own is replaced, ``retire`` lets it finish what
+    it works on and stops it, and ``sweep`` removes it, or what a cut run left half-made. *prove* names the services that have to answer after it.
     """
 
     service: str
@@ -105,14 +105,15 @@ def decide(
 
     What a cut run left half-made goes first. Services come in start order, orphans last. A proxy is reloaded as soon as a service
     behind it has moved, and both are proven then: waiting for that service first would only make its outage longer - unless another
-    container stands in for it. Before a worker, or what it needs, is replaced, tasks in work end; and since a worker discards tasks that
+    container stands in for it. Before a worker, or what it needs, is replaced or ended, tasks in work end; and since a worker discards tasks that
     it does not know, on the way forward nobody sends new ones to an old worker - it is drained before the application is replaced -, and
     on the way back beat goes before the workers.
 
     :arg back: the way leads to an earlier release.
     :arg drained: since when the workers consume nothing, as a run began to replace them; those that started later do consume.
     :arg stand_in: returns the name of the container that answers for a service while that one's own is replaced; None for no such
-        containers. One that a cut run left is of use as long as it is of the wanted image.
+        containers. One that a cut run left is of use where nothing else of the service runs; else nobody knows whether it answers, nor
+        whether the proxy knows it.
     """
     swept = [_sweep(item) for item in running if item.half_made]
     standing = [item for item in running if item.stand_in]
@@ -123,10 +124,11 @@ def decide(
     reloaded = [proxy.name for proxy in wanted if _is_reloaded(proxy, compared, running)]
     # nginx refuses to load a configuration that names a service without an address.
     gone = any(action.action in ("create", "start") and kinds[action.service] in UPSTREAM_KINDS for action in found)
-    helping = _of_use(standing, wanted)
+    helping = _of_use(standing, wanted, running)
     for item in (item for item in standing if item.stand_in not in helping.values()):
         swept += _end_stand_in(item.service, item.stand_in, [] if gone else _answering(reloaded, item.service, running))
-    ordered = _with_drain(found, kinds, running, back, drained)
+    fewer = {service.name for service in wanted if service.replicas < len([item for item in running if item.service == service.name])}
+    ordered = _with_drain(found, kinds, running, back, drained, fewer)
     actions: list[Action] = []
     helped = set(helping)
     for index, action in enumerate(ordered, start=1):
@@ -152,10 +154,12 @@ def decide(
     return swept + _with_proofs(actions, kinds, helped) + removed
 
 
-def _of_use(standing: Sequence[Running], wanted: Sequence[WantedService]) -> dict[str, str]:
-    """Return the stand-ins, by service, that a cut run left and that can go on: those that run, of the wanted image."""
+def _of_use(standing: Sequence[Running], wanted: Sequence[WantedService], running: Sequence[Running]) -> dict[str, str]:
+    """Return the stand-ins, by service, that a cut run left and that go on: of the wanted image, where no other container answers."""
     ids = {service.name: service.image_id for service in wanted}
-    return {item.service: item.stand_in for item in standing if item.state == "running" and item.image_id == ids.get(item.service)}
+    alive = {item.service for item in running if item.state == "running"}
+    left = [item for item in standing if item.state == "running" and item.service not in alive]
+    return {item.service: item.stand_in for item in left if item.image_id == ids.get(item.service)}
 
 
 def _can_be_covered(action: Action, kinds: Mapping[str, str], proxies: Sequence[str], running: Sequence[Running]) -> bool:
@@ -173,8 +177,10 @@ def _begin_stand_in(service: str, name: str, proxies: Sequence[str]) -> list[Act
 
 
 def _end_stand_in(service: str, name: str, proxies: Sequence[str]) -> list[Action]:
-    end = Action(service, "sweep", "the service's own container answers", f"{name} runs", "absent", name)
-    return [end, *(Action(proxy, "reload", f"{name} has gone", "old addresses", "present addresses") for proxy in proxies)]
+    """Return how a stand-in goes: removed last, so that a run which is cut before the proxies have forgotten it is seen by the next."""
+    retire = Action(service, "retire", "the service's own container answers", f"{name} runs", f"{name} stopped", name)
+    reloads = [Action(proxy, "reload", f"{name} has gone", "old addresses", "present addresses") for proxy in proxies]
+    return [retire, *reloads, Action(service, "sweep", "nobody asks it any more", f"{name} stopped", "absent", name)]
 
 
 def _with_proofs(actions: Sequence[Action], kinds: Mapping[str, str], helped: Set[str]) -> list[Action]:
@@ -187,7 +193,7 @@ def _with_proofs(actions: Sequence[Action], kinds: Mapping[str, str], helped: Se
     for index, action in enumerate(actions):
         # A stand-in is waited for by itself, and the proxy's next reload is not far.
         announced = index > 0 and actions[index - 1].action == "stand_in"
-        if kinds[action.service] != "container" and action.action not in ("drain", "resume", "stand_in", "sweep") and not announced:
+        if kinds[action.service] != "container" and action.action not in ("drain", "resume", "stand_in", "retire", "sweep") and not announced:
             waiting.append(action.service)
         followed = any(following.action == "reload" for following in actions[index + 1 : index + 2])
         if followed and action.service not in helped:
@@ -222,9 +228,17 @@ def _reload_where_docker_was_faster(
 
 
 def _with_drain(
-    actions: Sequence[Action], kinds: Mapping[str, str], running: Sequence[Running], back: bool, drained: datetime | None
+    actions: Sequence[Action],
+    kinds: Mapping[str, str],
+    running: Sequence[Running],
+    back: bool,
+    drained: datetime | None,
+    fewer: Set[str],
 ) -> list[Action]:
-    """Return *actions* with what the Celery workers need around them."""
+    """Return *actions* with what the Celery workers need around them.
+
+    :arg fewer: services of which fewer containers are wanted than there are.
+    """
     workers = [name for name, kind in kinds.items() if kind == "celery_worker"]
     alive = [item for item in running if item.service in workers and item.state == "running"]
     replaced = [action for action in actions if action.service in workers and action.action == "replace"]
@@ -234,8 +248,13 @@ def _with_drain(
         ordered = [action for action in actions if action not in beats]
         first = next((index for index, action in enumerate(ordered) if action.service in workers), len(ordered))
         ordered[first:first] = beats
-    # A task fails where the database or the broker goes away under it.
-    data = [index for index, action in enumerate(ordered) if kinds[action.service] in DATA_KINDS and action.action == "replace"]
+    # A task fails where the database, the broker or the worker itself goes away under it.
+    data = [
+        index
+        for index, action in enumerate(ordered)
+        if (kinds[action.service] in DATA_KINDS and action.action == "replace")
+        or (action.service in workers and action.action == "scale" and action.service in fewer)
+    ]
     if drained and alive and not replaced:
         # On the way back not before what sends tasks of the newer release has gone.
         place = len(ordered) if back else max(data, default=-1) + 1
@@ -243,10 +262,14 @@ def _with_drain(
         return ordered
     if (replaced or data) and any(drained is None or item.started > drained for item in alive):
         own = [index for index, action in enumerate(ordered) if action in replaced or (not back and kinds[action.service] == "http")]
+        if back:
+            # Compose replaces with beat what beat depends on, and that may be a worker.
+            own += [index for index, action in enumerate(ordered) if kinds[action.service] == "celery_beat"]
         what = "it" if replaced else ordered[data[-1]].service
-        drain = Action(workers[0], "drain", f"tasks in work end before {what} is replaced", "consumes", "consumes nothing")
+        does = "has fewer containers" if what in workers else "is replaced"
+        drain = Action(workers[0], "drain", f"tasks in work end before {what} {does}", "consumes", "consumes nothing")
         if not replaced:
-            ordered.insert(data[-1] + 1, Action(workers[0], "resume", f"{what} was replaced", "consumes nothing", "consumes"))
+            ordered.insert(data[-1] + 1, Action(workers[0], "resume", f"{what} is as wanted", "consumes nothing", "consumes"))
         ordered.insert(min([*data, *(own if replaced else [])]), drain)
     return ordered
 

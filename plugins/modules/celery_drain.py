@@ -53,6 +53,13 @@ options:
     description: Seconds to wait at most for tasks to end.
     type: int
     default: 300
+  force:
+    description:
+      - Whether to go on when tasks are left after O(wait), with a warning that names them. Whoever replaces the workers then ends these
+        tasks; what becomes of them is the application's choice (C(acks_late)).
+    type: bool
+    default: false
+    version_added: 0.6.0
   marker:
     description:
       - File that is there while the workers are drained, so that a later run knows it when this one is cut, and what they consumed.
@@ -142,15 +149,21 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
         return result
     if marker:
         celery.write_drained(marker, consumed, idle=False)
-    answer = celery.ask(workers, app, "drain", runner, secrets, timeout=timeout, wait=float(parameters["wait"]), queues=consumed)
+    # The queues are for giving up, which is not done by force.
+    queues = {} if parameters["force"] else consumed
+    answer = celery.ask(workers, app, "drain", runner, secrets, timeout=timeout, wait=float(parameters["wait"]), queues=queues)
     result |= {"left": answer["left"], "seconds": answer["seconds"]}
-    if answer["left"]:
+    tasks = ", ".join(f"{task['task']} ({task['state']} on {task['node']})" for task in answer["left"])
+    if answer["left"] and parameters["force"]:
+        told = f"After {parameters['wait']} s {len(answer['left'])} tasks are left, which end with their workers: {tasks}."
+        result["warnings"] = [*result.get("warnings", []), told]
+    elif answer["left"]:
         _forget(marker)
-        tasks = ", ".join(f"{task['task']} ({task['state']} on {task['node']})" for task in answer["left"])
         raise Problem(
             "Draining the Celery workers failed",
             f"after {parameters['wait']} s {len(answer['left'])} tasks are left: {tasks}",
-            "The workers consume again, nothing has changed. Wait for these tasks, or raise the time to wait.",
+            "The workers consume again. Wait for these tasks, or raise the time to wait; where they hang, go on without them: "
+            "-e scheduler_drain_force=true.",
             **{**result, "changed": False},
         )
     if marker:
@@ -221,6 +234,7 @@ def main() -> None:
             **celery.APP_SPEC,
             "queues": {"type": "list", "elements": "str", "default": []},
             "wait": {"type": "int", "default": 300},
+            "force": {"type": "bool", "default": False},
             "marker": {"type": "path"},
             "timeout": {"type": "int", "default": 5},
         },

@@ -28,7 +28,7 @@ attributes:
     description: Shows the release with its verdict before and after.
   idempotent:
     support: full
-    description: Compared by version, commit, images and environment digest, or by O(id).
+    description: Compared by version, commit, images, environment digest and the content of O(files), or by O(id).
 options:
   state_dir:
     description: Folder for the server's state.
@@ -103,12 +103,15 @@ record:
   sample: {id: 20251222T020000Z-v1.0.0, version: v1.0.0, verdict: good}
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils import ledger
+from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
 from ansible_collections.residency.scheduler.plugins.module_utils.release_file import slug
 from ansible_collections.residency.scheduler.plugins.module_utils.stages import close
@@ -136,7 +139,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool, now: datetime) -> dict[
     if parameters["id"]:
         decision = ledger.say(records, parameters["id"], verdict, facts)
     else:
-        wanted = {key: parameters[key] for key in ledger.MATERIAL}
+        wanted = {key: parameters[key] for key in ledger.MATERIAL} | _digest(parameters["files"])
         decision = ledger.decide(records, wanted, verdict, f"{now:%Y%m%dT%H%M%SZ}-{slug(parameters['version'])}", facts)
     if decision.changed and not check_mode:
         ledger.write(state_dir, decision, parameters["files"], now.isoformat(timespec="seconds"))
@@ -146,6 +149,12 @@ def run(parameters: Mapping[str, Any], check_mode: bool, now: datetime) -> dict[
         "record": dict(decision.about),
         "diff": {"before": _brief(before) if decision.changed else "", "after": _brief(decision.about) if decision.changed else ""},
     }
+
+
+def _digest(files: Mapping[str, str]) -> dict[str, str]:
+    """Return the digest of the files that are kept; none while one of them is not there, in a check of a bare server say."""
+    texts = [read_text(str(path)) for _name, path in sorted(files.items())]
+    return {ledger.FILES: hashlib.sha256(json.dumps(texts).encode()).hexdigest()} if texts and all(texts) else {}
 
 
 def _brief(record: Mapping[str, Any]) -> str:

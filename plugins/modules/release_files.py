@@ -48,10 +48,6 @@ options:
     description: Folder of the checkout.
     type: path
     required: true
-  release_file:
-    description: Where the release's generated compose file belongs.
-    type: path
-    required: true
   marker:
     description: File that is there while a checkout is on its way.
     type: path
@@ -64,7 +60,6 @@ EXAMPLES = r"""
     state_dir: /var/lib/residency-scheduler
     id: "{{ ledger.last_good.id }}"
     home: /opt/residency-scheduler
-    release_file: /var/lib/residency-scheduler/compose/{{ ledger.last_good.commit[:12] }}.yml
     marker: /var/lib/residency-scheduler/checkout
 
 - name: See which files differ from those of a release
@@ -72,7 +67,6 @@ EXAMPLES = r"""
     state_dir: /var/lib/residency-scheduler
     id: 20251222T020000Z-v1.0.0
     home: /opt/residency-scheduler
-    release_file: /var/lib/residency-scheduler/compose/3f786850e387.yml
     marker: /var/lib/residency-scheduler/checkout
   check_mode: true
 """
@@ -88,6 +82,11 @@ commit:
   returned: always
   type: str
   sample: 3f786850e387550fdab836ed7e6dc881de23001b
+stack:
+  description: The services and the compose files that the release was deployed with; empty where its record does not tell.
+  returned: always
+  type: dict
+  sample: {compose_files: [docker-compose.yml], services: [{name: db, kind: postgres}]}
 files:
   description: What was put back (or would be), files and names of images.
   returned: always
@@ -115,7 +114,10 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     """Compare, and put back what differs; nothing is written unless everything is there."""
     record = _record(parameters)
     copies = ledger.folder(parameters["state_dir"], record["id"])
-    targets = {".env": (os.path.join(parameters["home"], ".env"), 0o600), "compose.yml": (parameters["release_file"], 0o644)}
+    targets = {
+        ".env": (os.path.join(parameters["home"], ".env"), 0o600),
+        "compose.yml": (os.path.join(parameters["state_dir"], "compose", f"{record['commit'][:12]}.yml"), 0o644),
+    }
     texts = {name: read_text(os.path.join(copies, name)) for name in targets}
     gone = sorted(name for name, text in texts.items() if not text)
     if gone:
@@ -140,6 +142,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
         "changed": bool(files),
         "version": record["version"],
         "commit": record["commit"],
+        "stack": record.get("stack") or {},
         "files": files,
         "diff": {"before": "", "after": "".join(f"{path}: of {record['version']}\n" for path in files)},
     }
@@ -199,7 +202,6 @@ def main() -> None:
             "state_dir": {"type": "path", "required": True},
             "id": {"type": "str", "required": True},
             "home": {"type": "path", "required": True},
-            "release_file": {"type": "path", "required": True},
             "marker": {"type": "path", "required": True},
         },
         supports_check_mode=True,

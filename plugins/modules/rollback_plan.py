@@ -95,6 +95,11 @@ leaving:
   returned: always
   type: dict
   sample: {id: 20251229T020000Z-v1.1.0, version: v1.1.0, verdict: failed}
+older:
+  description: Whether the target is the older code; false where a release that was left is gone forward to again.
+  returned: success
+  type: bool
+  sample: true
 leaving_project:
   description: The compose project as the release that is left was started, for what only its image can do.
   returned: always
@@ -185,6 +190,7 @@ def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
         # A deployment that recovers mends that first.
         raise Problem(problem.what, problem.why, problem.remedy, **problem.details, database_down=True) from problem
     stays = left is not None and left["id"] == target["id"]
+    older = left is None or is_older(target, left, parameters["project"]["directory"], runner)
     project = _project(parameters, left or target)
     choices, backup = [rollback.keep(target, present)], None
     # The same restore again would set aside what was written since: after a whole run, and after one cut between swap and record.
@@ -220,6 +226,7 @@ def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
         "target": dict(target),
         "leaving": dict(left or {}),
         "leaving_project": project,
+        "older": older,
         "current": present,
         "database": database,
         "backup": backup.name if backup else "",
@@ -228,10 +235,24 @@ def run(parameters: Mapping[str, Any], runner: Runner) -> dict[str, Any]:
     }
 
 
+def is_older(target: Record, left: Record, home: str, runner: Runner) -> bool:
+    """Tell whether *target* is what *left* was made from. A record's id only tells when it was first deployed here."""
+
+    def descends(one: Record, other: Record) -> bool:
+        return runner.run(["git", "-C", home, "merge-base", "--is-ancestor", str(other["commit"]), str(one["commit"])]).rc == 0
+
+    if target["commit"] != left["commit"]:
+        if descends(target, left):
+            return False
+        if descends(left, target):
+            return True
+    return str(target["id"]) <= str(left["id"])
+
+
 def _project(parameters: Mapping[str, Any], record: Record) -> dict[str, Any]:
     """Return the project as *record* was started, out of the copies beside the record."""
     folder = ledger.folder(parameters["state_dir"], str(record["id"]))
-    files = [*parameters["project"]["files"], os.path.join(folder, "compose.yml")]
+    files = [*((record.get("stack") or {}).get("compose_files") or parameters["project"]["files"]), os.path.join(folder, "compose.yml")]
     return {**parameters["project"], "files": files, "env_file": os.path.join(folder, ".env")}
 
 

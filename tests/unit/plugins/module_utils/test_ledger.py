@@ -246,3 +246,9 @@ def test_read_text(tmp_path: Path) -> None:
     for name in ("binary", "."):
         with pytest.raises(Problem, match="Reading"):
             read_text(str(tmp_path / name))
+
+
+@pytest.mark.parametrize(("before", "now", "alike"), [("f1", "f1", True), ("f1", "f2", False), (None, "f2", True), ("f1", None, True)])
+def test_a_release_is_also_its_files(before: str | None, now: str | None, alike: bool) -> None:
+    one, other = ({**WANTED, **({ledger.FILES: digest} if digest else {})} for digest in (before, now))
+    assert ledger.same(one, other) is alike

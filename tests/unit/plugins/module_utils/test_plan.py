@@ -213,7 +213,7 @@ OF_BEFORE = [item if item.service in ("db", "nginx") else replace(item, image_id
             OF_BEFORE,
             True,
             None,
-            "backend replace, nginx reload, beat replace, worker drain, worker replace, frontend replace, nginx reload",
+            "backend replace, nginx reload, worker drain, beat replace, worker replace, frontend replace, nginx reload",
             id="back: new tasks are finished by the new workers",
         ),
         pytest.param(
@@ -245,6 +245,8 @@ OF_BEFORE = [item if item.service in ("db", "nginx") else replace(item, image_id
             "backend create, worker create, beat create, frontend create, nginx reload",
             id="no worker is there to be resumed",
         ),
+        pytest.param([*OF_NOW, replace(IS_BACKEND, service="worker")], False, None, "worker drain, worker scale, worker resume", id="fewer"),
+        pytest.param(OF_NOW[:4] + OF_NOW[5:], False, None, "worker scale", id="more"),
         pytest.param(
             [replace(item, image_id=OLD) if item.service == "db" else item for item in OF_NOW],
             False,
@@ -302,7 +304,7 @@ OLD_BACKEND = replace(IS_BACKEND, image_id=OLD)
         pytest.param(
             [BACKEND, NGINX],
             [OLD_BACKEND, IS_NGINX],
-            "backend stand_in, nginx reload, backend replace backend, nginx reload nginx, backend sweep, nginx reload nginx",
+            "backend stand_in, nginx reload, backend replace backend, nginx reload nginx, backend retire, nginx reload nginx, backend sweep",
             id="a release is replaced",
         ),
         pytest.param([BACKEND], [OLD_BACKEND], "backend replace backend", id="without a proxy nobody would ask it"),
@@ -327,38 +329,45 @@ OLD_BACKEND = replace(IS_BACKEND, image_id=OLD)
         pytest.param(
             [BACKEND, NGINX],
             [OLD_BACKEND, STAND_IN, IS_NGINX],
-            "backend replace backend, nginx reload nginx, backend sweep, nginx reload nginx",
-            id="a run was cut before the replacement",
+            "backend retire, nginx reload, backend sweep, backend stand_in, nginx reload, backend replace backend, nginx reload nginx, "
+            "backend retire, nginx reload nginx, backend sweep",
+            id="a run was cut before the replacement: nobody knows whether it would answer",
         ),
         pytest.param(
             [BACKEND, NGINX],
             [STAND_IN, IS_NGINX],
-            "backend create backend, nginx reload nginx, backend sweep, nginx reload nginx",
+            "backend create backend, nginx reload nginx, backend retire, nginx reload nginx, backend sweep",
             id="a run was cut in the replacement: it is all that answers",
         ),
         pytest.param(
             [BACKEND, NGINX],
             [IS_BACKEND, STAND_IN, IS_NGINX],
-            "backend sweep, nginx reload nginx",
+            "backend retire, nginx reload, backend sweep",
             id="a run was cut after the replacement",
         ),
         pytest.param(
             [BACKEND, NGINX],
             [IS_BACKEND, replace(STAND_IN, image_id=OLD), IS_NGINX],
-            "backend sweep, nginx reload",
+            "backend retire, nginx reload, backend sweep",
             id="of a release that failed",
         ),
         pytest.param(
             [BACKEND, NGINX],
+            [IS_BACKEND, replace(STAND_IN, state="exited"), IS_NGINX],
+            "backend retire, nginx reload, backend sweep",
+            id="a run was cut before the proxy had forgotten it",
+        ),
+        pytest.param(
+            [BACKEND, NGINX],
             [OLD_BACKEND, replace(STAND_IN, state="exited"), IS_NGINX],
-            "backend sweep, nginx reload, backend stand_in, nginx reload, backend replace backend, nginx reload nginx, backend sweep, "
-            "nginx reload nginx",
+            "backend retire, nginx reload, backend sweep, backend stand_in, nginx reload, backend replace backend, nginx reload nginx, "
+            "backend retire, nginx reload nginx, backend sweep",
             id="one that has ended",
         ),
         pytest.param(
             [BACKEND, NGINX],
             [replace(STAND_IN, image_id=OLD), IS_NGINX],
-            "backend sweep, backend create, nginx reload backend+nginx",
+            "backend retire, backend sweep, backend create, nginx reload backend+nginx",
             id="of a release that failed, when all else had gone",
         ),
     ],
@@ -366,5 +375,5 @@ OLD_BACKEND = replace(IS_BACKEND, image_id=OLD)
 def test_something_answers_all_the_while(wanted: list[WantedService], running: list[Running], actions: str) -> None:
     decided = decide(wanted, running, stand_in=lambda service: f"stack-{service}-stand-in")
     assert ", ".join(f"{action.service} {action.action} {'+'.join(action.prove)}".strip() for action in decided) == actions
-    named = {action.container for action in decided if action.action in ("stand_in", "sweep")}
+    named = {action.container for action in decided if action.action in ("stand_in", "retire", "sweep")}
     assert named <= {"stack-backend-stand-in"}

@@ -33,8 +33,8 @@ def consumed(before: dict[str, list[str]]) -> tuple[str, str]:
 def drain(folder: Path, runner: Any, recorded: Any, *answers: tuple[str, str], check_mode: bool = False, **options: Any) -> dict[str, Any]:
     fake = runner(("docker ps", "one two"), ("docker container inspect", recorded("docker-26.1-inspect-small-stack.json")), *answers)
     project = {"name": "small", "directory": str(folder), "files": ["docker-compose.yml"], "env_file": ".env"}
-    parameters = {"project": project, "services": ["worker"], "app": "app", "queues": [], "wait": 5, "timeout": 2, "state": "drained"}
-    parameters["marker"] = str(folder / "drained")
+    parameters = {"project": project, "services": ["worker"], "app": "app", "queues": [], "wait": 5, "force": False, "timeout": 2}
+    parameters |= {"marker": str(folder / "drained"), "state": "drained"}
     result = celery_drain.run({**parameters, **options}, check_mode, fake)
     assert fake.finished()
     return result
@@ -62,6 +62,14 @@ def test_what_is_left_is_named_and_nothing_has_changed(tmp_path: Path, runner, r
     assert "after 5 s 1 tasks are left: app.tasks.solve (running on celery@a)" in caught.value.message()
     assert caught.value.details["changed"] is False
     assert not (tmp_path / "drained").exists()
+
+
+def test_what_hangs_can_be_left_behind(tmp_path: Path, runner, recorded) -> None:
+    result = drain(tmp_path, runner, recorded, consumed(BOTH), said(before=BOTH, left=[LEFT], seconds=5.0), force=True)
+    assert result["changed"]
+    told = "After 5 s 1 tasks are left, which end with their workers: app.tasks.solve (running on celery@a)."
+    assert result["warnings"] == [told]
+    assert celery.read_drained(str(tmp_path / "drained")) == (BOTH, True)
 
 
 @pytest.mark.parametrize(("before", "answers", "changed"), [(NOTHING, 1, True), (BOTH, 0, False)])

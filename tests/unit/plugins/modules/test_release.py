@@ -16,7 +16,7 @@ from ansible_collections.residency.scheduler.plugins.modules import release
 NOW = datetime(2025, 12, 22, 2, 0, tzinfo=UTC)
 
 
-def record(folder: Path, verdict: str, version: str = "v1.0.0", *, minutes: int = 0, check_mode: bool = False) -> dict[str, Any]:
+def record(folder: Path, verdict: str, version: str = "v1.0.0", *, minutes: int = 0, check_mode: bool = False, **more: Any) -> dict[str, Any]:
     parameters = {
         "state_dir": str(folder),
         "verdict": verdict,
@@ -29,7 +29,7 @@ def record(folder: Path, verdict: str, version: str = "v1.0.0", *, minutes: int 
         "stages": [],
         "facts": {},
     }
-    return release.run(parameters, check_mode, NOW + timedelta(minutes=minutes))
+    return release.run({**parameters, **more}, check_mode, NOW + timedelta(minutes=minutes))
 
 
 def test_candidate_then_good_then_nothing_more(tmp_path: Path) -> None:
@@ -54,3 +54,18 @@ def test_a_run_that_was_cut_is_no_good_release(tmp_path: Path) -> None:
     assert newest_good["version"] == "v1.0.0"
     # The next run of the same release finishes it.
     assert record(tmp_path, "good", "v1.1.0", minutes=20)["record"]["version"] == "v1.1.0"
+
+
+def test_files_that_came_out_otherwise_are_another_release(tmp_path: Path) -> None:
+    source = tmp_path / "compose.yml"
+
+    def good(minutes: int) -> bool:
+        return bool(record(tmp_path, "good", minutes=minutes, files={"compose.yml": str(source)})["changed"])
+
+    source.write_text("ports: 0.0.0.0")
+    assert good(0)
+    assert not good(1)
+    source.write_text("ports: 127.0.0.1")
+    assert good(2)
+    kept = [ledger.folder(str(tmp_path), item["id"]) for item in ledger.read_records(str(tmp_path))]
+    assert [Path(folder, "compose.yml").read_text() for folder in kept] == ["ports: 0.0.0.0", "ports: 127.0.0.1"]

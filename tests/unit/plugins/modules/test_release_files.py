@@ -29,6 +29,7 @@ def server_fixture(tmp_path: Path) -> Path:
     """A server with two releases, of which the second is checked out."""
     home = tmp_path / "home"
     home.mkdir()
+    (tmp_path / "compose").mkdir()
     git(home, "init", "--quiet")
     (home / ".gitignore").write_text(".env\n", encoding="utf-8")
     for number in ("1", "2"):
@@ -36,11 +37,19 @@ def server_fixture(tmp_path: Path) -> Path:
         git(home, "add", ".")
         git(home, "commit", "--quiet", "-m", number)
         (home / ".env").write_text(f"VALUE='{number}'\n", encoding="utf-8")
-        (tmp_path / "compose.yml").write_text(f"services: {{}} # {number}\n", encoding="utf-8")
+        release_file(tmp_path).write_text(f"services: {{}} # {number}\n", encoding="utf-8")
         wanted = {"version": f"v{number}", "commit": git(home, "rev-parse", "HEAD"), "images": {}, "environment_digest": number}
-        decision = ledger.decide(ledger.read_records(str(tmp_path)), wanted, "good", number, {})
-        ledger.write(str(tmp_path), decision, {".env": str(home / ".env"), "compose.yml": str(tmp_path / "compose.yml")}, "then")
+        decision = ledger.decide(ledger.read_records(str(tmp_path)), wanted, "good", number, {"stack": {"services": [{"name": number}]}})
+        ledger.write(str(tmp_path), decision, {".env": str(home / ".env"), "compose.yml": str(release_file(tmp_path))}, "then")
+        if number == "1":
+            # As if another version of the collection had written it later.
+            release_file(tmp_path).write_text("services: {} # other\n", encoding="utf-8")
     return tmp_path
+
+
+def release_file(server: Path) -> Path:
+    """Return the generated compose file of what is checked out."""
+    return server / "compose" / f"{git(server / 'home', 'rev-parse', 'HEAD')[:12]}.yml"
 
 
 def put_back(server: Path, identifier: str, check_mode: bool = False) -> dict[str, Any]:
@@ -48,7 +57,6 @@ def put_back(server: Path, identifier: str, check_mode: bool = False) -> dict[st
         "state_dir": str(server),
         "id": identifier,
         "home": str(server / "home"),
-        "release_file": str(server / "compose.yml"),
         "marker": str(server / "marker"),
     }
     return release_files.run(parameters, check_mode, SubprocessRunner())
@@ -56,7 +64,7 @@ def put_back(server: Path, identifier: str, check_mode: bool = False) -> dict[st
 
 def state(server: Path) -> tuple[str, str, str]:
     home = server / "home"
-    return (home / "code").read_text(), (home / ".env").read_text().strip(), (server / "compose.yml").read_text().split()[-1]
+    return (home / "code").read_text(), (home / ".env").read_text().strip(), release_file(server).read_text().split()[-1]
 
 
 def test_there_and_back_again(server: Path) -> None:
@@ -64,6 +72,7 @@ def test_there_and_back_again(server: Path) -> None:
     assert state(server) == ("2", "VALUE='2'", "2")
     result = put_back(server, "1")
     assert (result["changed"], result["version"], len(result["files"])) == (True, "v1", 3)
+    assert result["stack"] == {"services": [{"name": "1"}]}
     assert state(server) == ("1", "VALUE='1'", "1")
     assert (server / "home" / ".env").stat().st_mode & 0o777 == 0o600
     assert put_back(server, "1")["changed"] is False
@@ -91,7 +100,7 @@ def test_a_checkout_that_fails_in_the_middle_is_finished_by_the_next_run(server:
     long = git(server / "home", "rev-parse", "HEAD")
     git(server / "home", "checkout", "--quiet", "--detach", "HEAD~1")
     record = {"version": "v0", "commit": long, "images": {}, "environment_digest": "0"}
-    files = {".env": str(server / "home" / ".env"), "compose.yml": str(server / "compose.yml")}
+    files = {".env": str(server / "home" / ".env"), "compose.yml": str(release_file(server))}
     ledger.write(str(server), ledger.decide(ledger.read_records(str(server)), record, "good", "0", {}), files, "then")
     # A disk without room for the file.
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
@@ -123,7 +132,7 @@ def test_what_is_gone_is_named_before_anything_changes(server: Path) -> None:
         put_back(server, "1")
     assert state(server) == ("2", "VALUE='2'", "2")
     record = {"version": "v9", "commit": "9" * 40, "images": {}, "environment_digest": "9"}
-    files = {".env": str(server / "home" / ".env"), "compose.yml": str(server / "compose.yml")}
+    files = {".env": str(server / "home" / ".env"), "compose.yml": str(release_file(server))}
     ledger.write(str(server), ledger.decide([], record, "good", "9", {}), files, "then")
     with pytest.raises(Problem, match="has no commit 999999999999"):
         put_back(server, "9")

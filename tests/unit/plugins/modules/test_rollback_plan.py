@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils import ledger
+from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.modules import rollback_plan
 
@@ -77,7 +79,9 @@ class Server:
             "moved": True,
         }
         images = "".join(f'["stack-backend:{version}"]|[]|sha256:{version}\n' for version in REVISIONS)
-        return rollback_plan.run({**parameters, **wanted}, runner(("docker image inspect", images)))
+        # The release that is left was made from the target.
+        ancestry = [("merge-base", CommandResult(("git",), rc, "", "", 0.1)) for rc in (1, 0)]
+        return rollback_plan.run({**parameters, **wanted}, runner(("docker image inspect", images), *ancestry))
 
 
 @pytest.fixture(name="server")
@@ -141,3 +145,30 @@ def test_a_database_that_does_not_answer_is_told_apart(server: Server, runner, m
     with pytest.raises(Problem) as caught:
         server.plan(runner, "r1")
     assert caught.value.details["database_down"] is True
+
+
+def test_the_code_tells_which_release_is_older(tmp_path: Path) -> None:
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", "init", "--quiet", str(tmp_path)], check=True)
+
+    def commit(words: str) -> str:
+        subprocess.run([*git, "commit", "--quiet", "--allow-empty", "-m", words], check=True)
+        return subprocess.run([*git, "rev-parse", "HEAD"], check=True, capture_output=True, text=True).stdout.strip()
+
+    first, second = commit("first"), commit("second")
+    subprocess.run([*git, "checkout", "--quiet", first], check=True)
+    other = commit("other")
+
+    def older(target: tuple[str, str], left: tuple[str, str]) -> bool:
+        records = [dict(zip(("id", "commit"), item, strict=True)) for item in (target, left)]
+        return rollback_plan.is_older(*records, str(tmp_path), SubprocessRunner())
+
+    assert older(("1", first), ("2", second))
+    # Left once, and gone forward to again from settings that came later.
+    assert not older(("2", second), ("3", first))
+    assert older(("3", first), ("2", second))
+    # The same code with other settings, and code that went apart: the one that came first.
+    assert older(("1", first), ("2", first))
+    assert not older(("2", first), ("1", first))
+    assert older(("1", other), ("2", second))
+    assert not older(("2", other), ("1", second))
