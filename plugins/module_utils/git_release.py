@@ -91,7 +91,7 @@ def _unknown(release: Release, why: str) -> Finding:
 
 def _signature(release: Release, reference: str, keys: Sequence[str], folder: str, runner: Runner) -> Iterator[Finding]:
     wanted = f"one that a key of {_KEYS} has signed"
-    remedy = f"Ask who publishes the releases; nothing of it was checked out. Sign it by `git tag --sign {release.version}`, or correct {_KEYS}."
+    remedy = f"Nothing of it was checked out. Ask who publishes the releases; sign by `git tag --sign`, or correct {_KEYS}."
     git = ["git", "-C", folder]
     if release.kind == "tag":
         if runner.run([*git, "cat-file", "-t", reference]).stdout.strip() != "tag":

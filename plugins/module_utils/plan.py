@@ -15,6 +15,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils.containers imp
 
 #: Kinds without which no task can be done.
 DATA_KINDS = ("postgres", "redis")
+#: Actions that start nothing.
+NO_START = ("drain", "resume", "stand_in", "retire", "sweep")
 #: Kinds that a proxy forwards to, and whose addresses it has resolved.
 UPSTREAM_KINDS = ("http",)
 
@@ -76,7 +78,8 @@ class Action:
     """One thing to do: ``create``, ``replace``, ``start``, ``scale``, ``drain``, ``resume`` or ``reload`` a service, or ``remove`` it.
 
     ``stand_in`` starts the one *container* that answers for a service while that one's own is replaced, ``retire`` lets it finish what
-    it works on and stops it, and ``sweep`` removes it, or what a cut run left half-made. *prove* names the services that have to answer after it.
+    it works on and stops it, and ``sweep`` removes it, or what a cut run left half-made. *prove* names the services that have to
+    answer after it.
     """
 
     service: str
@@ -105,9 +108,9 @@ def decide(
 
     What a cut run left half-made goes first. Services come in start order, orphans last. A proxy is reloaded as soon as a service
     behind it has moved, and both are proven then: waiting for that service first would only make its outage longer - unless another
-    container stands in for it. Before a worker, or what it needs, is replaced or ended, tasks in work end; and since a worker discards tasks that
-    it does not know, on the way forward nobody sends new ones to an old worker - it is drained before the application is replaced -, and
-    on the way back beat goes before the workers.
+    container stands in for it. Before a worker, or what it needs, is replaced or ended, tasks in work end; and since a worker discards
+    tasks that it does not know, on the way forward nobody sends new ones to an old worker - it is drained before the application is
+    replaced -, and on the way back beat goes before the workers.
 
     :arg back: the way leads to an earlier release.
     :arg drained: since when the workers consume nothing, as a run began to replace them; those that started later do consume.
@@ -193,7 +196,7 @@ def _with_proofs(actions: Sequence[Action], kinds: Mapping[str, str], helped: Se
     for index, action in enumerate(actions):
         # A stand-in is waited for by itself, and the proxy's next reload is not far.
         announced = index > 0 and actions[index - 1].action == "stand_in"
-        if kinds[action.service] != "container" and action.action not in ("drain", "resume", "stand_in", "retire", "sweep") and not announced:
+        if kinds[action.service] != "container" and action.action not in NO_START and not announced:
             waiting.append(action.service)
         followed = any(following.action == "reload" for following in actions[index + 1 : index + 2])
         if followed and action.service not in helped:

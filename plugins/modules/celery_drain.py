@@ -153,22 +153,26 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     queues = {} if parameters["force"] else consumed
     answer = celery.ask(workers, app, "drain", runner, secrets, timeout=timeout, wait=float(parameters["wait"]), queues=queues)
     result |= {"left": answer["left"], "seconds": answer["seconds"]}
-    tasks = ", ".join(f"{task['task']} ({task['state']} on {task['node']})" for task in answer["left"])
-    if answer["left"] and parameters["force"]:
-        told = f"After {parameters['wait']} s {len(answer['left'])} tasks are left, which end with their workers: {tasks}."
-        result["warnings"] = [*result.get("warnings", []), told]
-    elif answer["left"]:
-        _forget(marker)
-        raise Problem(
-            "Draining the Celery workers failed",
-            f"after {parameters['wait']} s {len(answer['left'])} tasks are left: {tasks}",
-            "The workers consume again. Wait for these tasks, or raise the time to wait; where they hang, go on without them: "
-            "-e scheduler_drain_force=true.",
-            **{**result, "changed": False},
-        )
+    if answer["left"]:
+        result["warnings"] = [*result.get("warnings", []), _left(parameters, answer["left"], result)]
     if marker:
         celery.write_drained(marker, consumed, idle=True)
     return result
+
+
+def _left(parameters: Mapping[str, Any], left: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> str:
+    """Return the warning that tasks are left; without force they are a Problem."""
+    tasks = ", ".join(f"{task['task']} ({task['state']} on {task['node']})" for task in left)
+    if parameters["force"]:
+        return f"After {parameters['wait']} s {len(left)} tasks are left, which end with their workers: {tasks}."
+    _forget(parameters["marker"])
+    raise Problem(
+        "Draining the Celery workers failed",
+        f"after {parameters['wait']} s {len(left)} tasks are left: {tasks}",
+        "The workers consume again. Wait for these tasks, or raise the time to wait; where they hang, go on without them: "
+        "-e scheduler_drain_force=true.",
+        **{**result, "changed": False},
+    )
 
 
 def consumed_by(

@@ -83,14 +83,19 @@ def hold_lock(server: Server) -> None:
     server.ssh(f"docker exec --detach {PROJECT}-db psql -U scheduler -d residency_scheduler -c '{sql}'")
 
 
+#: Ends that transaction.
+UNLOCK = (
+    f"docker exec {PROJECT}-db psql -U scheduler -d postgres -c"
+    " \"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()\""
+)
+
+
 def free_lock(server: Server) -> None:
     """Require that the application serves again, and end that transaction."""
     server.ssh(
         "ask() { python3 -c 'import ssl, urllib.request as r; r.urlopen(\"https://localhost/api/v1/version\", timeout=5,"
         " context=ssl._create_unverified_context())' 2>/dev/null; };"
-        " for _ in $(seq 60); do ask && break; sleep 1; done; ask;"
-        f" docker exec {PROJECT}-db psql -U scheduler -d postgres -c"
-        " \"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND pid <> pg_backend_pid()\""
+        f" for _ in $(seq 60); do ask && break; sleep 1; done; ask; {UNLOCK}"
     )
 
 
@@ -184,6 +189,26 @@ def test_a_deployment_that_fails_is_cut(server: Server, version: str, task: str,
     if mend == DEPLOY:
         whole(server, *BACK)
     assert not told, "\n".join([*told, *(run.output[-3000:] for run in runs[:2])])
+
+
+@pytest.mark.skipif(not ALL, reason="takes minutes")
+def test_a_recovery_cannot_take_the_revisions_back(server: Server) -> None:
+    if not my_part([0]):
+        pytest.skip("another process tries it")
+    mend = ("rollback.yml", "-e", "rollback_database=downgrade")
+    with LedgerClient(server.host["ansible_host"]) as client:
+        before = look(server)["containers"]
+        failing = ("deploy.yml", "-e", "scheduler_version=bad-crash-migrated", "-e", "services_wait=30")
+        runs = [play(server, *failing, fault=("Wait for Docker, which may be", lambda: hold_lock(server)))]
+        after = look(server)["containers"]
+        server.ssh(UNLOCK)
+        runs += [play(server, *mend), play(server, *mend)]
+    told = violations(server, runs, client, DEADLINE)
+    told += [] if runs[0].rc == 2 and "started again" in runs[0].output else [f"3 truthful exit: the deployment said {runs[0].rc}"]
+    if {name: item[1] for name, item in before.items()} != {name: item[1] for name, item in after.items()}:
+        told.append(f"other containers than before were left: {after}")
+    note("a lock held against the downgrade of a deployment that recovers", "Wait for Docker", None, told)
+    assert not told, "\n".join([*told, *(run.output[-3000:] for run in runs)])
 
 
 @pytest.mark.skipif(not ALL, reason="takes minutes")

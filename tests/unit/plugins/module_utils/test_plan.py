@@ -245,8 +245,14 @@ OF_BEFORE = [item if item.service in ("db", "nginx") else replace(item, image_id
             "backend create, worker create, beat create, frontend create, nginx reload",
             id="no worker is there to be resumed",
         ),
-        pytest.param([*OF_NOW, replace(IS_BACKEND, service="worker")], False, None, "worker drain, worker scale, worker resume", id="fewer"),
-        pytest.param(OF_NOW[:4] + OF_NOW[5:], False, None, "worker scale", id="more"),
+        pytest.param(
+            [*OF_NOW, replace(IS_BACKEND, service="worker")],
+            False,
+            None,
+            "worker drain, worker scale, worker resume",
+            id="fewer workers",
+        ),
+        pytest.param(OF_NOW[:4] + OF_NOW[5:], False, None, "worker scale", id="more workers"),
         pytest.param(
             [replace(item, image_id=OLD) if item.service == "db" else item for item in OF_NOW],
             False,
@@ -304,7 +310,8 @@ OLD_BACKEND = replace(IS_BACKEND, image_id=OLD)
         pytest.param(
             [BACKEND, NGINX],
             [OLD_BACKEND, IS_NGINX],
-            "backend stand_in, nginx reload, backend replace backend, nginx reload nginx, backend retire, nginx reload nginx, backend sweep",
+            "backend stand_in, nginx reload, backend replace backend, nginx reload nginx, "
+            "backend retire, nginx reload nginx, backend sweep",
             id="a release is replaced",
         ),
         pytest.param([BACKEND], [OLD_BACKEND], "backend replace backend", id="without a proxy nobody would ask it"),

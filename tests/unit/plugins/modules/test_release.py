@@ -16,7 +16,9 @@ from ansible_collections.residency.scheduler.plugins.modules import release
 NOW = datetime(2025, 12, 22, 2, 0, tzinfo=UTC)
 
 
-def record(folder: Path, verdict: str, version: str = "v1.0.0", *, minutes: int = 0, check_mode: bool = False, **more: Any) -> dict[str, Any]:
+def record(
+    folder: Path, verdict: str, version: str = "v1.0.0", *, minutes: int = 0, check_mode: bool = False, **more: Any
+) -> dict[str, Any]:
     parameters = {
         "state_dir": str(folder),
         "verdict": verdict,
