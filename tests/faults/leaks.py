@@ -37,7 +37,7 @@ KEPT = re.compile(rf"{HOME}/\.env|{STATE}/(releases/[^/]+|secrets)/[^/]+|/var/li
 SAMPLER = r"""
 import json, os, sys, time
 task = json.loads(SETTINGS)
-own, tick, hits, seen = os.readlink("/proc/self/ns/pid"), os.sysconf("SC_CLK_TCK"), {}, set()
+own, hits, young = os.readlink("/proc/self/ns/pid"), {}, {}
 
 def look(place, data):
     for needle, name in task["needles"].items():
@@ -52,13 +52,14 @@ def read(path):
         return b""
 
 def processes():
-    now = float(read("/proc/uptime").split()[0])
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        stat = read("/proc/" + pid + "/stat").rpartition(b") ")[2].split()
-        # One that is older was looked at already; right after its start it may be another program still.
-        if len(stat) < 20 or now - int(stat[19]) / tick > 3 and pid in seen:
-            continue
-        seen.add(pid)
+    now = time.monotonic()
+    there = set(filter(str.isdigit, os.listdir("/proc")))
+    for pid in there - young.keys():
+        young[pid] = now
+    for pid in young.keys() - there:
+        del young[pid]
+    # Each is looked at for a second: right after its start it may be another program still.
+    for pid in [pid for pid, since in young.items() if now - since < 1]:
         words = read("/proc/" + pid + "/cmdline")
         try:
             ours = os.readlink("/proc/" + pid + "/ns/pid") == own
@@ -80,7 +81,7 @@ while not os.path.exists(task["end"]) and os.getppid() != 1:
     processes()
     temporary()
     rounds += 1
-    time.sleep(0.04)
+    time.sleep(0.05)
 print(json.dumps({"hits": hits, "rounds": rounds}))
 """
 
