@@ -68,7 +68,7 @@ def run(
     answer = parse_answer(result)
     if answer is None:
         require(result, what, remedy, secrets)
-        raise Problem(what, "the script gave no answer", remedy, stdout=redact(result.stdout[-2000:], secrets))
+        raise Problem(what, "the script gave no answer", remedy, stdout=redact(result.stdout, secrets)[-2000:])
     return answer
 
 

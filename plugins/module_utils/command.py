@@ -6,15 +6,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import time
+from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from urllib.parse import quote, quote_plus
 
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
+
+#: Fewer characters are found in anything.
+_SHORTEST_SECRET = 4
+#: A line of a secret with several may be a common word.
+_SHORTEST_LINE = 8
 
 
 @dataclass(frozen=True)
@@ -105,13 +113,27 @@ def require(result: CommandResult, what: str, remedy: str, secrets: Sequence[str
         remedy,
         cmd=list(result.argv),
         rc=result.rc,
-        stdout=redact(result.stdout[-4000:], secrets),
-        stderr=redact(result.stderr[-4000:], secrets),
+        # Blotted out first: a secret that is cut in two would not be found any more.
+        stdout=redact(result.stdout, secrets)[-4000:],
+        stderr=redact(result.stderr, secrets)[-4000:],
     )
 
 
 def redact(text: str, secrets: Sequence[str]) -> str:
-    """Return *text* with each of *secrets* blotted out, the longest first."""
-    for secret in sorted({value for value in secrets if len(value) >= 4}, key=len, reverse=True):
-        text = text.replace(secret, "********")
+    """Return *text* with each of *secrets* blotted out, the longest first, in every form that programs show a text in."""
+    forms = {form for secret in secrets for form in secret_forms(secret)}
+    for form in sorted(forms, key=len, reverse=True):
+        text = text.replace(form, "********")
     return text
+
+
+def secret_forms(secret: str) -> set[str]:
+    """Return the forms in which programs show a secret: itself, its lines, escaped (Python, JSON, shell, ``.env``), in URLs, in base64."""
+    plain = {secret, *(line for line in secret.splitlines() if len(line) >= _SHORTEST_LINE)}
+    # The outer quotes left out, since more may stand between them.
+    escaped = {text[1:-1] for value in plain for text in (repr(value), json.dumps(value), json.dumps(value, ensure_ascii=False))}
+    # A quote within single quotes: shlex of Python, other shells, Compose.
+    quoted = {value.replace("'", other) for value in plain for other in ("'\"'\"'", "'\\''", "\\'")}
+    web = {form for value in plain for form in (quote(value), quote(value, safe=""), quote_plus(value))}
+    encoded = {code(secret.encode()).decode().rstrip("=") for code in (b64encode, urlsafe_b64encode)}
+    return {form for form in plain | escaped | quoted | web | encoded if len(form) >= _SHORTEST_SECRET}

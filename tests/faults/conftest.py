@@ -13,33 +13,42 @@ from collections.abc import Iterator
 
 import pytest
 from deployed_server import ROOT, Server
-from play import NAME, play
+from leaks import Watch, canaries, search
+from play import NAME, Prepared, kept_by, play
 
 BED = [sys.executable, str(ROOT / "tests/bed/bed.py")]
 
 
-@pytest.fixture(name="server", scope="session")
-def server_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+@pytest.fixture(name="prepared", scope="session")
+def prepared_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
     """A server on which v0.9.0 serves, and v1.0.0 was deployed before, so that no run has to build anything."""
     os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
     given = os.environ.get("RESIDENCY_FAULTS_INVENTORY")
-    folder = ROOT / given if given else tmp_path_factory.mktemp("inventory")
+    if given:
+        yield Prepared(Server(ROOT / given, tmp_path_factory.mktemp("reports")), [], [])
+        return
+    folder = tmp_path_factory.mktemp("inventory")
     try:
-        if not given:
-            subprocess.run([*BED, "repository"], check=True, capture_output=True, cwd=ROOT)
-            subprocess.run([*BED, "up", NAME, "--debian", "12", "--fresh"], check=True, capture_output=True, cwd=ROOT)
-            answer = subprocess.run([*BED, "inventory", NAME], check=True, capture_output=True, text=True, cwd=ROOT)
-            hosts = {"all": {"children": {"scheduler": {"hosts": json.loads(answer.stdout)}}}}
-            (folder / "hosts.yml").write_text(json.dumps(hosts), encoding="utf-8")
-            (folder / "group_vars").symlink_to(ROOT / "inventories/demo/group_vars")
+        subprocess.run([*BED, "repository"], check=True, capture_output=True, cwd=ROOT)
+        subprocess.run([*BED, "up", NAME, "--debian", "12", "--fresh"], check=True, capture_output=True, cwd=ROOT)
+        answer = subprocess.run([*BED, "inventory", NAME], check=True, capture_output=True, text=True, cwd=ROOT)
+        hosts = {name: {**host, "scheduler_secrets": canaries()} for name, host in json.loads(answer.stdout).items()}
+        (folder / "hosts.yml").write_text(json.dumps({"all": {"children": {"scheduler": {"hosts": hosts}}}}), encoding="utf-8")
+        (folder / "group_vars").symlink_to(ROOT / "inventories/demo/group_vars")
         server = Server(folder, tmp_path_factory.mktemp("reports"))
-        for playbook in [] if given else FIRST:
-            done = play(server, *playbook)
-            assert done.rc == 0, done.output[-5000:]
-        yield server
+        kept = tmp_path_factory.mktemp("kept")
+        with Watch(server, [kept]) as watch:
+            runs = [play(server, *playbook, kept=kept) for playbook in FIRST]
+        assert [run.rc for run in runs] == [0] * len(FIRST), runs[-1].output[-5000:]
+        yield Prepared(server, runs, watch.found + search(server.secrets, kept_by(runs, kept, server)))
     finally:
-        if not given:
-            subprocess.run([*BED, "down", NAME], check=False, capture_output=True, cwd=ROOT)
+        subprocess.run([*BED, "down", NAME], check=False, capture_output=True, cwd=ROOT)
+
+
+@pytest.fixture(name="server", scope="session")
+def server_fixture(prepared: Prepared) -> Server:
+    """The prepared server."""
+    return prepared.server
 
 
 FIRST = (

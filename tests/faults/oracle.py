@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployed_server import Server
+from deployed_server import HOME, PROJECT, STATE, Server
+from leaks import HABIT, search
 from ledger_client import LedgerClient
 
-STATE, HOME, PROJECT = "/var/lib/residency-scheduler", "/opt/residency-scheduler", "residency-scheduler"
 #: What a server says of itself, as one JSON document.
 LOOK = f"""
 python3 - <<'END'
@@ -128,8 +128,10 @@ def violations(server: Server, runs: list[Run], client: LedgerClient, deadline: 
         )
     told += [f"5 again: changed={third.changed()}"] if third.changed() != 0 else []
     told += [f"6 the way back: {line}" for line in way_back(state)]
-    lines = "\n".join([*(run.output for run in runs), state["processes"], json.dumps(state["records"], indent=0)]).splitlines()
-    told += [f"7 secrets: {line.replace(secret, '***')[:300]}" for secret in server.secrets for line in lines if secret in line]
+    texts = {f"run {number}, {run.playbook}": run.output for number, run in enumerate(runs, 1)}
+    processes = "\n".join(line for line in state["processes"].splitlines() if not HABIT.search(line))
+    texts |= {"the process list": processes, "the records": json.dumps(state["records"], indent=0)}
+    told += [f"7 secrets: {line}" for line in search(server.secrets, texts)]
     told += [f"9 time: {run.playbook} took {run.seconds:.0f} s" for run in runs if run.seconds > deadline]
     told += [f"10 litter: {line}" for line in litter(state)]
     return told

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,6 +29,15 @@ BAKE = 8
 Item = TypeVar("Item")
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A server, how its first deployments and the way back went, and where a secret was seen meanwhile."""
+
+    server: Server
+    runs: list[Run]
+    leaks: list[str]
+
+
 def my_part(faults: Sequence[Item]) -> list[Item]:
     """Return those of *faults* that this process tries."""
     return list(faults[PART - 1 :: PARTS])
@@ -41,6 +51,7 @@ def play(
     kill_after: float = 0.0,
     kill_in: str = "",
     fault: tuple[str, Callable[[], None]] | None = None,
+    kept: Path | None = None,
 ) -> Run:
     """Run a playbook and return how it went.
 
@@ -48,6 +59,7 @@ def play(
     :arg kill_at: number of the task before which ansible-playbook ends by SIGKILL; 0 for none.
     :arg kill_after: seconds into that task instead of before it.
     :arg kill_in: part of the name of a task in which it ends so.
+    :arg kept: where Ansible keeps log, facts and temporary files of a run that tells as much as it can, with all differences.
     """
     with tempfile.TemporaryDirectory() as folder:
         journal = Path(folder) / "journal"
@@ -62,6 +74,10 @@ def play(
         }
         command = [*ansible("ansible-playbook"), "-i", str(server.inventory), f"playbooks/{playbook}", *options]
         command += ["-e", json.dumps({"scheduler_reports_dir": str(server.reports), "verify_bake": BAKE})]
+        if kept:
+            command += ["-vvvvv", "--diff"]
+            environment |= {"ANSIBLE_LOG_PATH": str(kept / "log"), "ANSIBLE_LOCAL_TEMP": str(kept / "tmp")}
+            environment |= {"ANSIBLE_CACHE_PLUGIN": "ansible.builtin.jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(kept / "facts")}
         started, suffered = time.monotonic(), None
         with tempfile.TemporaryFile() as output:
             # A file, not a pipe: what a killed run leaves behind must not be waited for.
@@ -85,3 +101,10 @@ def play(
     changed = {event["changed"] for event in events if "changed" in event}
     tasks = [Task(event["number"], event["task"], event["time"], event["number"] in changed) for event in events if "task" in event]
     return Run(playbook, running.returncode, text, seconds, tasks, suffered)
+
+
+def kept_by(runs: Sequence[Run], kept: Path, server: Server) -> dict[str, str]:
+    """Return what runs printed, what Ansible kept of them, and their reports: texts by name."""
+    files = [path for folder in (kept, server.reports) for path in folder.rglob("*") if path.is_file()]
+    printed = {f"what {run.playbook} printed, run {number}": run.output for number, run in enumerate(runs, 1)}
+    return printed | {path.name: path.read_text(encoding="utf-8", errors="replace") for path in files}

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
-from deployed_server import Server
+from deployed_server import PROJECT, STATE, Server
 from ledger_client import LedgerClient
-from oracle import PROJECT, STATE, Run, digest, look, violations
+from oracle import Run, digest, look, violations
 from play import DEADLINE, NAME, my_part, play
 from results import note
 

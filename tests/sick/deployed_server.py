@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
+STATE, HOME, PROJECT = "/var/lib/residency-scheduler", "/opt/residency-scheduler", "residency-scheduler"
 SSH_VARIABLES = ("ansible_host", "ansible_port", "ansible_ssh_private_key_file", "ansible_ssh_common_args")
 
 
@@ -52,14 +53,14 @@ class Server:
         settings = {**os.environ, "ANSIBLE_CALLBACK_RESULT_FORMAT": "json"}
         answer = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT, env=settings).stdout
         self.host = json.loads(answer[answer.index("{") :])["msg"]
-        self.secrets = [str(value) for value in self.host["scheduler_secrets"].values()]
+        self.secrets = {name: str(value) for name, value in self.host["scheduler_secrets"].items()}
         assert len(self.secrets) >= 3, "the secrets have to be known, to look for them in what is shown"
 
-    def ssh(self, script: str) -> str:
-        """Run a shell script on the server; a failure of it fails the test."""
+    def ssh(self, script: str, timeout: float = 120) -> str:
+        """Run a shell script on the server; a failure of it, or none of its end within *timeout* seconds, fails the test."""
         words = ["ssh", "-i", self.host["ansible_ssh_private_key_file"], *self.host["ansible_ssh_common_args"].split()]
         words += ["-p", str(self.host["ansible_port"] or 22), f"root@{self.host['ansible_host']}", "bash", "-euo", "pipefail", "-s"]
-        answer = subprocess.run(words, input=script, capture_output=True, text=True, check=False, timeout=120)
+        answer = subprocess.run(words, input=script, capture_output=True, text=True, check=False, timeout=timeout)
         assert answer.returncode == 0, f"{script}\n{answer.stdout}{answer.stderr}"
         return answer.stdout
 
@@ -76,7 +77,7 @@ class Server:
         written = list(self.reports.glob("*.json"))
         assert len(written) == 1, output
         text = written[0].read_text(encoding="utf-8")
-        assert not [secret for secret in self.secrets if secret in output + text], "a secret was shown"
+        assert not [secret for secret in self.secrets.values() if secret in output + text], "a secret was shown"
         return Outcome(answer.returncode, output, json.loads(text), seconds)
 
 

@@ -6,12 +6,19 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
+import re
+import shlex
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote, quote_plus
 
 import pytest
+from ansible_collections.residency.scheduler.plugins.module_utils import dotenv
 from ansible_collections.residency.scheduler.plugins.module_utils.command import (
     CommandResult,
     SubprocessRunner,
@@ -122,3 +129,40 @@ def test_last_lines_prefers_the_errors_and_cuts() -> None:
 )
 def test_redact(text: str, secrets: list[str], expected: str) -> None:
     assert redact(text, secrets) == expected
+
+
+AWKWARD = "kX3'$q9 \"#w7%\\é@:/"
+SEVERAL_LINES = "-----BEGIN KEY-----\nMIIEvQIBADANBg\n}\n-----END KEY-----"
+
+
+@pytest.mark.parametrize("secret", [AWKWARD, SEVERAL_LINES, "plainpassword"])
+@pytest.mark.parametrize(
+    "show",
+    [
+        str,
+        repr,
+        json.dumps,
+        lambda text: json.dumps({"a": text, "b": 1}, ensure_ascii=False),
+        shlex.quote,
+        lambda text: dotenv.render({"NAME": text}),
+        quote,
+        quote_plus,
+        lambda text: quote(text, safe=""),
+        lambda text: base64.b64encode(text.encode()).decode(),
+        lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
+        lambda text: "\n".join(f"backend | {line}" for line in text.splitlines()),
+    ],
+    ids=["raw", "repr", "JSON", "JSON in UTF-8", "shell", ".env", "URL", "form", "URL, whole", "base64", "base64 for URLs", "log"],
+)
+def test_redact_knows_the_forms(secret: str, show: Callable[[str], str]) -> None:
+    shown = redact(f"before {show(secret)} after", [secret])
+    assert shown.startswith("before ")
+    assert shown.endswith(" after")
+    assert not [word for word in re.findall(r"\w{3,}", secret) if word in shown]
+
+
+def test_a_secret_at_the_cut_of_a_long_output_is_blotted_out() -> None:
+    output = f"{'x' * 10}hunter22{'y' * 3996}"
+    with pytest.raises(Problem) as caught:
+        require(CommandResult(("tool",), 1, output, output, 0.1), "Doing it failed", "Do it better.", ["hunter22"])
+    assert "er22" not in str(caught.value.details["stdout"] + caught.value.details["stderr"])

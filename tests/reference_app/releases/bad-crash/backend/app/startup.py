@@ -1,5 +1,6 @@
 """What has to be right before the web server starts."""
 
+import os
 import time
 
 
@@ -10,5 +11,7 @@ def load_rotations() -> dict[str, int]:
 
 
 if __name__ == "__main__":
+    # As the real one, whose tracebacks show its settings.
+    print("Starting with", dict(os.environ), flush=True)
     # Not in the application itself: uvicorn with two workers never ends, it only starts those anew that fail.
     print("Rotations:", load_rotations()["default"])
