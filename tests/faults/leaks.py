@@ -1,4 +1,4 @@
-"""Canary secrets, and the search for them: in what runs print and keep, in process lists and temporary files while they work, on the server.
+"""Canary secrets, and the search for them: in what runs print and keep, in process lists and temporary files meanwhile, on the server.
 
 A canary is made of pieces that no program changes, whatever it does to the characters between them. So a piece is looked for as it is, in
 base64 and in hexadecimal, and finds the whole in any quoting, and a part of it as well.
@@ -32,7 +32,9 @@ BETWEEN = {
 #: The application's own habit: its Redis and its health check take the password as an argument.
 HABIT = re.compile(r"redis-server|redis-cli(\0| )-a")
 #: Where secrets have to be.
-KEPT = re.compile(rf"{HOME}/\.env|{STATE}/(releases/[^/]+|secrets)/[^/]+|/var/lib/docker/containers/.*\.json|/run/(docker/)?containerd/.*\.json")
+KEPT = re.compile(
+    rf"{HOME}/\.env|{STATE}/(releases/[^/]+|secrets)/[^/]+|/var/lib/docker/containers/.*\.json|/run/(docker/)?containerd/.*\.json"
+)
 #: Samples the machine it runs on until a file appears; reads its settings from standard input behind the program.
 SAMPLER = r"""
 import json, os, sys, time

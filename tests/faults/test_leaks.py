@@ -1,8 +1,8 @@
 """No secret leaves the places where it has to be: canaries, searched after runs that succeed and runs that fail at each stage.
 
-All runs tell as much as Ansible can (-vvvvv, --diff). Searched are what they printed, Ansible's log, facts and temporary files, the reports;
-process lists, environments and temporary files while they worked, here and on the server; afterwards the server's files, journal, Docker's
-events and images, and containers that need no secret.
+All runs tell as much as Ansible can (-vvvvv, --diff). Searched are what they printed, Ansible's log, facts and temporary files, the
+reports; process lists, environments and temporary files while they worked, here and on the server; afterwards the server's files, journal,
+Docker's events and images, and containers that need no secret.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ def test_the_search_finds_what_is_planted(prepared: Prepared, tmp_path: Path) ->
     server, (name, value) = prepared.server, next(iter(prepared.server.secrets.items()))
     began = time.time() - 1
     with Watch(server, [tmp_path]) as watch:
-        # Behind the word, so that what starts it does not hold it: printf is the shell's own.
-        server.ssh(f"bash -c 'sleep 1 # {value}; true' & TOKEN='{value}' sleep 1 & echo '{value}' >/tmp/planted; sleep 1; rm /tmp/planted; wait")
+        server.ssh(f"bash -c 'sleep 1; true # {value}' & TOKEN='{value}' sleep 1 & wait")
+        server.ssh(f"echo '{value}' >/tmp/planted; sleep 1; rm /tmp/planted")
         (tmp_path / "here").write_text(value, encoding="utf-8")
         time.sleep(0.5)
         server.ssh(f"docker exec {PROJECT}-frontend true '{value}'; echo '{value}' >/var/log/planted; logger '{value}'; sync")
