@@ -67,7 +67,12 @@ class Plan:
 
 
 def decide(
-    given: Mapping[str, Any], required: Sequence[str], rotate: Collection[str], server: Server, make: Callable[[], str], generate: bool = True
+    given: Mapping[str, Any],
+    required: Sequence[str],
+    rotate: Collection[str],
+    server: Server,
+    make: Callable[[], str],
+    generate: bool,
 ) -> Plan:
     """Return the value of each required secret that was not given, and what has to be kept. Pure, but for *make*.
 

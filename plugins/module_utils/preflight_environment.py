@@ -29,28 +29,27 @@ _KINDS = (
 )
 
 
-def read_server(variables: Mapping[str, Any], runner: Runner | None) -> tuple[kept_secrets.Server, list[Finding]]:
-    """Return what the server has, and what is wrong with its files.
+def read_server(variables: Mapping[str, Any], runner: Runner | None) -> tuple[kept_secrets.Server | None, list[Finding]]:
+    """Return what the server has, None where that cannot be known, and what is wrong with its files.
 
-    :arg variables: the stack-wide variables; where one is malformed, nothing is looked up.
+    :arg variables: the stack-wide variables; one that is malformed has a finding of its own.
     :arg runner: None where there is no Docker.
     """
     folders = [variables.get(f"scheduler_{name}") for name in ("home", "state_dir", "data_dir")]
     if not all(isinstance(folder, str) and folder.startswith("/") and "\0" not in folder for folder in folders):
-        return kept_secrets.Server(), []
+        return None, []
     home, state_dir, data_dir = map(str, folders)
     env_file = os.path.join(home, ".env")
     findings = check_file(env_file) + check_file(kept_secrets.path(state_dir), ours=True)
     if any(finding.severity == STOPS for finding in findings):
-        return kept_secrets.Server(), findings
+        return None, findings
     try:
         server = kept_secrets.read(state_dir)
         if not server.settled and _has_database(str(variables.get("scheduler_project")), data_dir, runner):
             # Deployed by hand, or by a run that was cut: its database has the password of that file.
             server = replace(server, settled=True, serving=dotenv.parse(read_text(env_file)))
     except Problem as problem:
-        remedy = problem.remedy
-        return kept_secrets.Server(), [*findings, Finding("secrets of the server", f"{problem.what}: {problem.why}", "their files", remedy)]
+        return None, [*findings, Finding("secrets of the server", f"{problem.what}: {problem.why}", "readable files", problem.remedy)]
     return server, findings
 
 
@@ -104,11 +103,11 @@ def check_plan(
     findings = []
     for name in plan.lost if server.settled else ():
         found = "neither a given nor a kept one, on a server that has a database already"
-        remedy = f"Give it in scheduler_secrets (.env of the release that serves has it), or have a new one made: {_rotation(name)}"
+        remedy = f"Give it in scheduler_secrets (.env of the release that serves has it), or have a new one made by {_rotation(name)}"
         findings.append(Finding(f"scheduler_secrets.{name}", found, "the secret that it was made with", remedy))
     for name in plan.changed:
         found = "another value than the one that serves"
-        remedy = f"Put the former value back; or, if it is to change, in the database or in Redis too, {_rotation(name)}"
+        remedy = f"Put the former value back; or, where it is meant to change, in the database and in Redis too, add {_rotation(name)}"
         findings.append(Finding(f"scheduler_secrets.{name}", found, "the same value, or a rotation that is asked for", remedy))
     for name in (name for name in rotate if name not in given and name not in required):
         wanted = "a name of scheduler_secrets or preflight_required_secrets"

@@ -345,9 +345,10 @@ def _secrets(parameters: dict[str, Any], runner: Runner | None) -> tuple[kept_se
     """Return what will be done about secrets, and what stands against it."""
     given = parameters["secrets"] if isinstance(parameters["secrets"], dict) else {}
     required, rotate = parameters["required_secrets"], parameters["rotate"]
-    server, findings = preflight_environment.read_server(parameters["inputs"], runner)
-    # What is made here is made to be counted; the deployment makes its own.
-    plan = kept_secrets.decide(given, required, rotate, server, str, parameters["generate"])
+    known, findings = preflight_environment.read_server(parameters["inputs"], runner)
+    server = known or kept_secrets.Server()
+    # Only the names count here: the deployment makes its own.
+    plan = kept_secrets.decide(given, required, rotate, server, str, parameters["generate"] and known is not None)
     return plan, findings + preflight_environment.check_plan(plan, server, given, required, rotate)
 
 
