@@ -123,7 +123,8 @@ class Asked:
         if words.startswith("docker container inspect"):
             value = {"Name": "/x", "Image": "i", "State": {"Status": "running"}, "Config": {"Env": ["POSTGRES_PASSWORD=former"]}}
             return CommandResult(tuple(argv), 0, json.dumps([value]), "", 0.1)
-        assert words.startswith("docker compose") and "former" not in words
+        assert words.startswith("docker compose")
+        assert "former" not in words
         self.programs.append(stdin)
         if "former" in stdin:
             return CommandResult(tuple(argv), 0, app_script.MARKER + '{"current": []}', "", 0.1)

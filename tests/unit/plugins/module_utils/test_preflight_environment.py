@@ -51,7 +51,7 @@ def owned(path: Path) -> None:
         (linked, WARNS, 'a symbolic link to "elsewhere"'),
         (lambda path: path.mkdir(), STOPS, "a folder"),
         (lambda path: os.mkfifo(path), STOPS, "a special file"),
-        pytest.param(owned, WARNS, "the owner with id 1234", marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")),
+        pytest.param(owned, WARNS, "the owner with id 1234", marks=pytest.mark.skipif(os.geteuid() != 0, reason="takes root")),
     ],
 )
 def test_a_file_with_secrets(make: Callable[[Path], None], severity: str, found: str, tmp_path: Path) -> None:

@@ -137,9 +137,10 @@ def spoil_dangling(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
-@pytest.mark.parametrize(
-    "spoil", [spoil_bom, spoil_duplicates, spoil_export, spoil_line_ends, spoil_encoding, spoil_link, spoil_dangling], ids=lambda item: item.__name__
-)
+SPOILERS = [spoil_bom, spoil_duplicates, spoil_export, spoil_line_ends, spoil_encoding, spoil_link, spoil_dangling]
+
+
+@pytest.mark.parametrize("spoil", SPOILERS, ids=lambda item: item.__name__)
 def test_a_spoilt_file_is_written_anew(spoil: Any, tmp_path: Path) -> None:
     given = {"secrets": {"DB_PASSWORD": "s3cret-value"}}
     write(tmp_path, Echo(), **given)
@@ -154,7 +155,7 @@ def test_a_spoilt_file_is_written_anew(spoil: Any, tmp_path: Path) -> None:
 
 def test_a_folder_in_its_place_is_named(tmp_path: Path, runner) -> None:
     (tmp_path / ".env").mkdir()
-    with pytest.raises(Problem, match="is no file. Look"):
+    with pytest.raises(Problem, match=r"is no file\. Look"):
         write(tmp_path, runner(), secrets={"DB_PASSWORD": "s3cret-value"})
 
 

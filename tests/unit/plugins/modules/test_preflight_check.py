@@ -164,7 +164,8 @@ class UsedServer(BareServer):
 
 
 def test_a_stack_that_is_deployed_is_asked_unless_its_variables_are_wrong(runner) -> None:
-    answers = [("docker version", "26.1.5"), ("systemctl is-active", "active"), ("docker compose version", "2.26.1"), ("docker volume ls", "")]
+    answers = [("docker version", "26.1.5"), ("systemctl is-active", "active"), ("docker compose version", "2.26.1")]
+    answers.append(("docker volume ls", ""))
     asked = runner(*answers, ("docker ps --all", ""))
     assert run(PARAMETERS, UsedServer(), asked)["warnings_found"] == []
     assert asked.finished()
