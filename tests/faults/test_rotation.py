@@ -35,7 +35,7 @@ def accepted(passwords):
     try:
         redis.Redis(host=address("redis"), password=passwords["REDIS_PASSWORD"]).ping()
         told.append("redis")
-    except redis.AuthenticationError:
+    except redis.ResponseError:
         pass
     return told
 
