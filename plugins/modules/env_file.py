@@ -149,7 +149,7 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -178,9 +178,8 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
         raise Problem(WRITING, f"{', '.join(plan.lost)} is neither given nor kept", remedy)
     secrets = {**parameters["secrets"], **plan.values}
     example = dotenv.read_example(read_text(str(parameters["example"])) if parameters["example"] else "")
-    values = merge(example.defaults, parameters["values"], secrets)
     used, required = dotenv.used_names("\n".join(map(read_text, parameters["compose_files"])))
-    _require(sorted(name for name in required if not values.get(name)), "has no value, and the compose files require it")
+    values = merge(example.defaults, parameters["values"], secrets, required)
     text = dotenv.render(values, secrets)
     changed = before != text or _mode_and_owner(path) != (MODE, os.geteuid())
     if changed:
@@ -227,28 +226,27 @@ def _present(path: str) -> str:
         raise Problem(f"Reading {path} failed", str(error), "Look at the file's type, owner and mode.") from error
 
 
-def merge(defaults: Mapping[str, str], values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, str]:
+def merge(
+    defaults: Mapping[str, str], values: Mapping[str, Any], secrets: Mapping[str, Any], required: Collection[str] = ()
+) -> dict[str, str]:
     """Return the values of the file, sorted by name. Pure.
 
-    :raises Problem: a name is malformed, a value cannot be written, or a default is empty, or a placeholder that nobody replaced.
+    :arg required: names that have to have a value.
+    :raises Problem: a name is malformed, a value cannot be written, or there is none but an empty default, or a placeholder.
     """
     given = {**values, **secrets}
     bad = sorted(str(name) for name in given if not dotenv.NAME.match(str(name)))
     if bad:
         raise Problem(WRITING, f"{bad[0]!r} is no name of a variable", "Use letters, digits and _.")
-    _require(
-        sorted(name for name, value in defaults.items() if name not in given and dotenv.is_placeholder(value)),
-        "has only the placeholder of the example file",
-    )
-    _require(sorted(name for name, value in defaults.items() if name not in given and not value), "has no value in the example file")
     texts = {str(name): _text(str(name), value) for name, value in given.items()}
-    return {name: dotenv.expand(name, texts, defaults) for name in sorted({*defaults, *texts})}
-
-
-def _require(missing: list[str], why: str) -> None:
+    left = {name: value for name, value in defaults.items() if name not in texts}
+    missing = {name: "required by the compose files" for name in required if not {**left, **texts}.get(name)}
+    missing |= {name: "empty in the example file" for name, value in left.items() if not value}
+    missing |= {name: "a placeholder in the example file" for name, value in left.items() if dotenv.is_placeholder(value)}
     if missing:
         remedy = 'Give a value in scheduler_env, or in scheduler_secrets if it is a secret; "" where none is wanted.'
-        raise Problem(WRITING, f"{', '.join(missing)} {why}", remedy)
+        raise Problem(WRITING, f"no value for {', '.join(f'{name} ({why})' for name, why in sorted(missing.items()))}", remedy)
+    return {name: dotenv.expand(name, texts, defaults) for name in sorted({*defaults, *texts})}
 
 
 def _text(name: str, value: Any) -> str:

@@ -77,7 +77,7 @@ def test_a_value_that_compose_reads_otherwise_is_refused_before_writing(tmp_path
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({}, "DB_PASSWORD has only the placeholder"),
+        ({}, "no value for DB_PASSWORD (a placeholder in the example file)"),
         ({"values": {"A-B": "x"}, "secrets": {"DB_PASSWORD": "long-enough"}}, "'A-B' is no name"),
         ({"secrets": {"DB_PASSWORD": "nul\0"}}, "the value of DB_PASSWORD"),
     ],
@@ -168,7 +168,7 @@ def test_any_value_is_written_so_that_it_is_read_back(tmp_path: Path) -> None:
 def test_what_the_compose_files_require_has_to_have_a_value(tmp_path: Path, runner) -> None:
     (tmp_path / "compose.yml").write_text("x: ${REGION:?name one} ${OTHER} $$PRICE\n", encoding="utf-8")
     given = {"secrets": {"DB_PASSWORD": "s3cret-value"}, "compose_files": [str(tmp_path / "compose.yml")]}
-    with pytest.raises(Problem, match="REGION has no value, and the compose files require it"):
+    with pytest.raises(Problem, match=r"no value for REGION \(required by the compose files\)"):
         write(tmp_path, runner(), **given)
     assert write(tmp_path, Echo(), **given, values={"REGION": "eu", "OTHER": "x"})["warnings_told"] == []
 
@@ -195,8 +195,7 @@ def test_derived_values_have_what_was_given_percent_encoded() -> None:
     [
         ({"A": "${B}"}, "A refers to B, which has no value"),
         ({"A": "${B}", "B": "${A}"}, "B refers to A, which refers to it"),
-        ({"A": ""}, "A has no value in the example file"),
-        ({"A": "<a name>"}, "A has only the placeholder"),
+        ({"A": "", "B": "<a name>"}, "no value for A (empty in the example file), B (a placeholder in the example file)"),
     ],
 )
 def test_defaults_that_lead_nowhere(defaults: dict[str, str], told: str) -> None:
