@@ -13,6 +13,7 @@ from play import DEADLINE, play
 
 NEW = {"DB_PASSWORD": "Rotated0db7Kq2ZxVbN4mLp9WsTg8Rd1", "REDIS_PASSWORD": "Rotated0re3Hj6Yc5UwQe0FaXi2BnM7u"}
 BACK = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
+STAY = ("deploy.yml", "-e", "scheduler_version=v0.9.0")
 #: Here the database has its new password already, and everything that uses it still the old one.
 CUT = "services : Start db"
 #: Logs in as another machine would: on 127.0.0.1 the image trusts everybody.
@@ -82,7 +83,9 @@ def test_there_and_back(server: Server, rotation: tuple[str, ...]) -> None:
         assert not violations(server, [*runs, *back], client, DEADLINE)
 
 
-@pytest.mark.parametrize(("way", "wanted"), [(None, NEW_ONLY), (BACK, OLD_ONLY)], ids=["the same again", "rollback"])
+@pytest.mark.parametrize(
+    ("way", "wanted"), [(None, NEW_ONLY), (BACK, OLD_ONLY), (STAY, OLD_ONLY)], ids=["the same again", "rollback", "no rotation after all"]
+)
 def test_a_cut_between_the_database_and_its_users(
     server: Server, rotation: tuple[str, ...], way: tuple[str, ...] | None, wanted: list[list[str]]
 ) -> None:
