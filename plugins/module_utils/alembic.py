@@ -7,14 +7,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 from ansible_collections.residency.scheduler.plugins.module_utils import alembic_script, app_script, migration_guard
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, redact
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, read_containers
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
 #: The argument spec that both Alembic modules share; documented in the fragment ``alembic``.
@@ -100,6 +102,9 @@ _LOSES = (
     (re.compile(r"\bDELETE\s+FROM\s+(?!alembic_version\b)(?:ONLY\s+)?(\S+?)[\s;]", re.IGNORECASE), "deletes rows of {0}"),
     (re.compile(r"\bALTER\s+COLUMN\s+(\S+)\s+(?:SET\s+DATA\s+)?TYPE\b", re.IGNORECASE), "converts the column {0}"),
 )
+_POSTGRES_URL = re.compile(r"postgres(?:ql)?(?:\+\w+)?://[^/\s@:]*:([^/\s@]+)@")
+#: PostgreSQL's word for a wrong password.
+_REFUSED = "password authentication failed"
 _COMMENT = re.compile(r"--[^\n]*|/\*.*?\*/", re.DOTALL)
 _STRING = re.compile(r"'(?:[^']|'')*'")
 
@@ -168,6 +173,15 @@ def refuse_unsafe(revisions: Revisions) -> None:
         )
 
 
+def former_passwords(containers: Sequence[Container]) -> list[str]:
+    """Return the passwords of PostgreSQL that a project's containers were made with. Pure."""
+    found = dict[str, None]()
+    for environment in (container.environment for container in containers):
+        found |= {environment[name]: None for name in ("POSTGRES_PASSWORD", "PGPASSWORD") if environment.get(name)}
+        found |= {unquote(url.group(1)): None for url in map(_POSTGRES_URL.match, environment.values()) if url}
+    return list(found)
+
+
 def ask(
     parameters: Mapping[str, Any],
     runner: Runner,
@@ -202,17 +216,17 @@ def ask(
         guard |= {key: parameters[key] for key in ("lock_timeout", "statement_timeout")}
         # In the pauses those go on who waited behind the migration.
         options |= {"attempts": parameters["lock_attempts"], "pause": 2 * parameters["lock_timeout"]}
-    answer = app_script.run(
-        argv,
-        alembic_script,
-        {**options, "guard": guard},
-        runner,
-        what="Asking Alembic failed",
-        remedy=remedy,
-        helpers=[migration_guard],
-        secrets=project.secrets(),
-        timeout=float(parameters["timeout"]),
-    )
+    words: dict[str, Any] = {"what": "Asking Alembic failed", "remedy": remedy, "secrets": project.secrets()}
+    words |= {"helpers": [migration_guard], "timeout": float(parameters["timeout"])}
+    try:
+        answer = app_script.run(argv, alembic_script, {**options, "guard": guard}, runner, **words)
+    except Problem as problem:
+        # While a rotation is on its way, the database still has the password of the release that runs, or has it no more.
+        former = former_passwords(read_containers(project.name, runner)) if _REFUSED in problem.message() else []
+        if not former:
+            raise
+        guard["passwords"] = former
+        answer = app_script.run(argv, alembic_script, {**options, "guard": guard}, runner, **words)
     if answer.get("broken"):
         why = redact(f"the release's history of revisions is broken: {answer['broken']}", project.secrets())
         remedy = "Correct the release: each revision's id has to be there once, and down_revision has to name one that exists."

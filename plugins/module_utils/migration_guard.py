@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,12 +70,19 @@ class Guard:
     :arg lock_timeout: seconds that a statement waits for a lock; None for the server's setting.
     :arg statement_timeout: seconds that a statement may take; None for the server's setting.
     :arg observe: whether the locks that each statement takes are looked up.
+    :arg passwords: to be tried in turn, where the database does not take the one of the application's settings.
     """
 
     def __init__(
-        self, database: str | None = None, lock_timeout: float | None = None, statement_timeout: float | None = None, observe: bool = False
+        self,
+        database: str | None = None,
+        lock_timeout: float | None = None,
+        statement_timeout: float | None = None,
+        observe: bool = False,
+        passwords: Sequence[str] = (),
     ) -> None:
         self.database = database
+        self._passwords = passwords
         self.observe = observe
         #: Whether a statement ran outside of a transaction, and so cannot be undone.
         self.autocommitted = False
@@ -113,7 +120,7 @@ class Guard:
         if self.database:
             known = [name for name in ("dbname", "database") if name in parameters]
             parameters.update(dict.fromkeys(known or ("dbname",), self.database))
-        connection = dialect.connect(*arguments, **parameters)
+        connection = self._logged_in(dialect, arguments, parameters)
         cursor = connection.cursor()
         cursor.execute("SELECT current_database(), pg_backend_pid()")
         database, pid = cursor.fetchone()
@@ -128,6 +135,15 @@ class Guard:
         cursor.close()
         self._pids.append(int(pid))
         return connection
+
+    def _logged_in(self, dialect: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
+        """Return a connection by the first password that the database takes; the application's own is the last."""
+        for password in self._passwords:
+            try:
+                return dialect.connect(*arguments, **{**parameters, "password": password})
+            except dialect.dbapi.Error:
+                continue
+        return dialect.connect(*arguments, **parameters)
 
     def _options(self, _connection: Any, options: dict[str, Any]) -> None:
         self.autocommitted = self.autocommitted or options.get("isolation_level") == "AUTOCOMMIT"

@@ -124,12 +124,16 @@ class RealSystem:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the inventory gives: variables, secrets, and what the repository answered (None if it was not asked)."""
+    """What the inventory gives: variables, secrets, and what the repository answered (None if it was not asked).
+
+    :ivar supplied: names of required secrets that need not be given.
+    """
 
     variables: Mapping[str, Any]
     secrets: Any
     required_secrets: tuple[str, ...]
     repository: Mapping[str, Any] | None
+    supplied: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -290,7 +294,7 @@ def decide(inputs: Inputs, host: Host, limits: Limits) -> list[Finding]:
     """Return all reasons not to deploy: variables, secrets, repository, host."""
     secret_names = {str(name) for name in inputs.secrets} if isinstance(inputs.secrets, dict) else set()
     findings = check_variables(inputs.variables, frozenset(secret_names | set(inputs.required_secrets)))
-    findings += check_secrets(inputs.secrets, inputs.required_secrets)
+    findings += check_secrets(inputs.secrets, inputs.required_secrets, inputs.supplied)
     findings += _repository(inputs, host, {finding.subject for finding in findings})
     return findings + _machine(host, limits) + _docker(host, limits)
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import dotenv
@@ -22,8 +22,11 @@ _SHORTEST_OF = {"SECRET_KEY": 32}
 _FEWEST_DISTINCT = 6
 
 
-def check_secrets(values: Any, required: Sequence[str]) -> list[Finding]:
-    """Return what is wrong with the secrets: the required ones first, then the others."""
+def check_secrets(values: Any, required: Sequence[str], supplied: Collection[str] = ()) -> list[Finding]:
+    """Return what is wrong with the secrets: the required ones first, then the others.
+
+    :arg supplied: names that need not be given, since the server has them or makes them.
+    """
     if values is not None and not isinstance(values, dict):
         return [
             Finding(
@@ -36,7 +39,7 @@ def check_secrets(values: Any, required: Sequence[str]) -> list[Finding]:
         ]
     secrets = values or {}
     names = [*required, *sorted((name for name in secrets if name not in required), key=str)]
-    found = [_fault(name, secrets.get(name), name in required) for name in names]
+    found = [_fault(name, secrets.get(name), name in required) for name in names if name in secrets or name not in supplied]
     return [finding for finding in found if finding] + _equal(secrets)
 
 
@@ -50,11 +53,17 @@ def _fault(name: object, value: object, required: bool) -> Finding | None:
     if not isinstance(value, str):
         # Not the value: a number may be a secret.
         return _finding(name, f"a value of type {type(value).__name__}", "a string")
-    return _text_fault(name, value, shortest, wanted) or (_weakness(name, value) if required else None)
+    return _text_fault(name, value, shortest, wanted, required) or (_weakness(name, value) if required else None)
 
 
-def _text_fault(name: str, value: str, shortest: int, wanted: str) -> Finding | None:
-    unfit = dotenv_fault(value) or ("a blank at its start or end" if value != value.strip() else "")
+def _blanks(value: str) -> str:
+    return "a blank at its start or end" if value != value.strip() else ""
+
+
+def _text_fault(name: str, value: str, shortest: int, wanted: str, required: bool) -> Finding | None:
+    # A key in PEM has many lines, and the last one ends too.
+    several = not required and "\n" in value.strip()
+    unfit = dotenv_fault(value) or ("" if several else "a line break" if "\n" in value else _blanks(value))
     if unfit:
         return _finding(name, f"{len(value)} characters with {unfit}", "a text on one line")
     if dotenv.is_placeholder(value):

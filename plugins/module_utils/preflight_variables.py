@@ -177,7 +177,7 @@ def _setting_finding(name: str, key: object, value: object, secret_names: frozen
     # A list or a mapping is written as JSON, in one line.
     fault = dotenv_fault(value) if isinstance(value, str) else ""
     if fault:
-        return Finding(subject, fault, "a text on one line", f"Take it out of {subject}.")
+        return Finding(subject, fault, "a text without", f"Take it out of {subject}.")
     if key == "DEBUG" and str(value).lower() not in ("false", "0"):
         return Finding(subject, show(value), "false", 'Set DEBUG: "false"; debug mode shows internals to everybody.')
     return _origins_finding(subject, value) if key == "CORS_ORIGINS" else None
@@ -191,13 +191,11 @@ def looks_secret(key: str, value: object) -> bool:
 
 
 def dotenv_fault(value: str) -> str:
-    """Return what a ``.env`` file cannot hold of *value*, by name; empty if it can hold all."""
-    if re.search(r"[\r\n]", value):
-        return "a line break"
+    """Return what no setting should have, by name; empty if it is fit. Line ends may be, but for those of Windows."""
+    if "\r" in value:
+        return "a carriage return (CRLF)"
     if re.search(r"[\x00-\x08\x0b-\x1f\x7f]", value):
         return "a control character"
-    if value.endswith("\\") or "\\'" in value:
-        return "a backslash before a quote or at the end"
     return ""
 
 

@@ -16,7 +16,11 @@ description:
   - Before the file is put in place, Compose itself reads the new one back, and every value is compared; a value that Compose
     would change is refused. The old file stays until then, and is replaced by a rename.
   - The example file of the release is the catalogue of names. Its values are the defaults for what O(values) and O(secrets) do
-    not give; a default that is a placeholder is refused.
+    not give; a default that is empty or a placeholder is refused. References in its values (C(${DB_PASSWORD})) are filled in, and
+    percent-encoded as user and password of a URL. What O(values) and O(secrets) give is taken literally.
+  - Names that the release does not know, or that it calls deprecated (a comment C(# deprecated) beside the name or above it), are
+    told as warnings.
+  - With O(state_dir), secrets of O(required) that nobody gives are made, and kept there in C(secrets.json) (C(0600)).
 author:
   - Residency Scheduler operations team (@residency-scheduler)
 requirements:
@@ -47,6 +51,37 @@ options:
     description: Secret values by name; they win over O(values).
     type: dict
     default: {}
+  compose_files:
+    description: The release's compose files. What they use is known, and what they require has to have a value.
+    type: list
+    elements: path
+    default: []
+    version_added: 0.6.0
+  state_dir:
+    description:
+      - Folder for the server's state, with the ledger and the secrets that were made here. Without it none are made.
+      - A secret that was made follows the C(.env) of the last good release.
+    type: path
+    version_added: 0.6.0
+  required:
+    description: Names of the secrets that are made where O(secrets) does not have them - 48 letters and digits, 285 bits.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.6.0
+  generate:
+    description: Whether secrets may be made. One that is kept already is used in any case.
+    type: bool
+    default: true
+    version_added: 0.6.0
+  rotate:
+    description:
+      - Names of secrets to be replaced, of those that O(secrets) does not have. Each is made anew once - the same list again goes on
+        with what the first run made, until a run without that name.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.6.0
 """
 
 EXAMPLES = r"""
@@ -59,6 +94,15 @@ EXAMPLES = r"""
       CORS_ORIGINS: '["https://scheduler.example.com"]'
     secrets:
       DB_PASSWORD: "{{ vault_db_password }}"
+
+- name: Write it with passwords that are made on the server, and a new one for Redis
+  residency.scheduler.env_file:
+    path: /opt/residency-scheduler/.env
+    example: /opt/residency-scheduler/.env.example
+    compose_files: [/opt/residency-scheduler/docker-compose.yml]
+    state_dir: /var/lib/residency-scheduler
+    required: [DB_PASSWORD, SECRET_KEY, REDIS_PASSWORD]
+    rotate: [REDIS_PASSWORD]
 
 - name: Write a file that has no example
   residency.scheduler.env_file:
@@ -79,62 +123,130 @@ digest:
   returned: always
   type: str
   sample: 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae
+made:
+  description: Names of the secrets that were made (or would be).
+  returned: always
+  type: list
+  elements: str
+  sample: [DB_PASSWORD, REDIS_PASSWORD, SECRET_KEY]
+kept:
+  description: File with the secrets that were made here; empty where there are none.
+  returned: always
+  type: str
+  sample: /var/lib/residency-scheduler/secrets.json
+warnings_told:
+  description: Names that are unknown, deprecated or left out, as people read it, a line each.
+  returned: always
+  type: list
+  elements: str
+  sample:
+    - >-
+      1. scheduler_env.LOGLEVEL: found a name that this release does not know, wanted a name of its example or compose files.
+      Correct it, or take it out.
 """
 
 import hashlib
 import json
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.residency.scheduler.plugins.module_utils import dotenv
+from ansible_collections.residency.scheduler.plugins.module_utils import dotenv, kept_secrets
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner, require
+from ansible_collections.residency.scheduler.plugins.module_utils.environment_names import check_names
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
+from ansible_collections.residency.scheduler.plugins.module_utils.finding import numbered
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
 MODE = 0o600
+WRITING = "Writing the environment failed"
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict[str, Any]:
     """Put the values together, prove them, write the file, and return its names."""
-    path = str(parameters["path"])
-    example = parameters["example"]
-    values = merge(dotenv.parse(read_text(str(example))) if example else {}, parameters["values"], parameters["secrets"])
-    text = dotenv.render(values, parameters["secrets"])
-    before = read_text(path)
+    path, state_dir = str(parameters["path"]), parameters["state_dir"]
+    before = _present(path)
+    server = kept_secrets.read(state_dir) if state_dir else kept_secrets.Server()
+    plan = kept_secrets.decide(
+        parameters["secrets"], parameters["required"] if state_dir else [], parameters["rotate"], server, kept_secrets.make,
+        parameters["generate"],
+    )  # fmt: skip
+    if plan.lost:
+        remedy = "Give it in scheduler_secrets (.env of the release that serves has it), or name it in environment_rotate for a new one."
+        raise Problem(WRITING, f"{', '.join(plan.lost)} is neither given nor kept", remedy)
+    secrets = {**parameters["secrets"], **plan.values}
+    example = dotenv.read_example(read_text(str(parameters["example"])) if parameters["example"] else "")
+    used, required = dotenv.used_names("\n".join(map(read_text, parameters["compose_files"])))
+    values = merge(example.defaults, parameters["values"], secrets, required)
+    text = dotenv.render(values, secrets)
     changed = before != text or _mode_and_owner(path) != (MODE, os.geteuid())
     if changed:
         verify(text, values, runner)
+    keeps = bool(state_dir) and _keeps(plan, server, state_dir)
+    # First what is kept: a value that .env has is never one that nobody remembers.
+    if keeps and not check_mode:
+        kept_secrets.write(state_dir, plan)
     if changed and not check_mode:
         write_text(path, text, MODE)
+    given = {"scheduler_env": parameters["values"], "scheduler_secrets": parameters["secrets"]}
     return {
-        "changed": changed,
+        "changed": changed or keeps,
         "names": list(values),
         "digest": hashlib.sha256(text.encode()).hexdigest(),
+        "made": list(plan.made),
+        "kept": kept_secrets.path(state_dir) if plan.kept else "",
+        "warnings_told": numbered(check_names(given, example, used, server.serving) if parameters["example"] else []),
         "diff": _diff(path, dotenv.parse(before), values),
     }
 
 
-def merge(defaults: Mapping[str, str], values: Mapping[str, Any], secrets: Mapping[str, Any]) -> dict[str, str]:
+def _keeps(plan: kept_secrets.Plan, server: kept_secrets.Server, state_dir: str) -> bool:
+    """Tell whether the kept secrets have to be written."""
+    if (plan.kept, frozenset(plan.rotated)) != (server.kept, server.rotated):
+        return True
+    return bool(plan.kept) and _mode_and_owner(kept_secrets.path(state_dir)) != (kept_secrets.MODE, os.geteuid())
+
+
+def _present(path: str) -> str:
+    """Return the text of the file that is to be replaced, whatever it is made of.
+
+    :raises Problem: it is a folder, or something else that cannot be replaced.
+    """
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            remedy = "Look what is in it, and move it away; where a file to mount is missing, Docker makes a folder."
+            raise Problem(WRITING, f"{path} is no file", remedy)
+        with open(path, encoding="utf-8", errors="replace", newline="") as stream:
+            return stream.read()
+    except FileNotFoundError:  # a link that leads nowhere, too
+        return ""
+    except OSError as error:
+        raise Problem(f"Reading {path} failed", str(error), "Look at the file's type, owner and mode.") from error
+
+
+def merge(
+    defaults: Mapping[str, str], values: Mapping[str, Any], secrets: Mapping[str, Any], required: Collection[str] = ()
+) -> dict[str, str]:
     """Return the values of the file, sorted by name. Pure.
 
-    :raises Problem: a name is malformed, a value cannot be written, or a default is a placeholder that nobody replaced.
+    :arg required: names that have to have a value.
+    :raises Problem: a name is malformed, a value cannot be written, or there is none but an empty default, or a placeholder.
     """
     given = {**values, **secrets}
     bad = sorted(str(name) for name in given if not dotenv.NAME.match(str(name)))
     if bad:
-        raise Problem("Writing the environment failed", f"{bad[0]!r} is no name of a variable", "Use letters, digits and _.")
-    forgotten = sorted(name for name, value in defaults.items() if name not in given and dotenv.is_placeholder(value))
-    if forgotten:
-        raise Problem(
-            "Writing the environment failed",
-            f"{', '.join(forgotten)} has only the placeholder of the example file",
-            "Give a value in scheduler_env, or in scheduler_secrets if it is a secret.",
-        )
-    merged = {**defaults, **{str(name): _text(str(name), value) for name, value in given.items()}}
-    return dict(sorted(merged.items()))
+        raise Problem(WRITING, f"{bad[0]!r} is no name of a variable", "Use letters, digits and _.")
+    texts = {str(name): _text(str(name), value) for name, value in given.items()}
+    left = {name: value for name, value in defaults.items() if name not in texts}
+    missing = {name: "required by the compose files" for name in required if not {**left, **texts}.get(name)}
+    missing |= {name: "empty in the example file" for name, value in left.items() if not value}
+    missing |= {name: "a placeholder in the example file" for name, value in left.items() if dotenv.is_placeholder(value)}
+    if missing:
+        remedy = 'Give a value in scheduler_env, or in scheduler_secrets if it is a secret; "" where none is wanted.'
+        raise Problem(WRITING, f"no value for {', '.join(f'{name} ({why})' for name, why in sorted(missing.items()))}", remedy)
+    return {name: dotenv.expand(name, texts, defaults) for name in sorted({*defaults, *texts})}
 
 
 def _text(name: str, value: Any) -> str:
@@ -144,12 +256,8 @@ def _text(name: str, value: Any) -> str:
         # Lists and mappings are JSON in the application's settings (CORS_ORIGINS).
         return "" if value is None else json.dumps(value)
     text = str(value)
-    if "\x00" in text or "\r" in text or text.endswith("\\") or "\\'" in text:
-        raise Problem(
-            "Writing the environment failed",
-            f"the value of {name} has a character that Compose cannot take (NUL, carriage return, backslash before a quote or the end)",
-            f"Choose another value for {name}.",
-        )
+    if "\x00" in text:
+        raise Problem(WRITING, f"the value of {name} has a NUL, which no environment takes", f"Choose another value for {name}.")
     return text
 
 
@@ -206,6 +314,11 @@ def main() -> None:
             "example": {"type": "path"},
             "values": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
+            "compose_files": {"type": "list", "elements": "path", "default": []},
+            "state_dir": {"type": "path"},
+            "required": {"type": "list", "elements": "str", "default": []},
+            "generate": {"type": "bool", "default": True},
+            "rotate": {"type": "list", "elements": "str", "default": []},
         },
         supports_check_mode=True,
     )

@@ -44,6 +44,19 @@ options:
     type: list
     elements: str
     default: [DB_PASSWORD, SECRET_KEY, REDIS_PASSWORD]
+  generate:
+    description:
+      - Whether M(residency.scheduler.env_file) will make those that nobody gives. On a server that has a release or a database already
+        one that is neither given nor kept is a finding all the same.
+    type: bool
+    default: false
+    version_added: 0.6.0
+  rotate:
+    description: Names of secrets that are meant to change. Another one that differs from what serves is a finding.
+    type: list
+    elements: str
+    default: []
+    version_added: 0.6.0
   repository:
     description: The result of M(residency.scheduler.repository_info); null if the repository was not asked.
     type: raw
@@ -178,6 +191,12 @@ warnings_told:
   elements: str
   sample:
     - "1. uptime: found a start 42 s ago, wanted 120 s or more. Find out whether that was meant."
+made:
+  description: Names of the secrets that the deployment will make, since nobody gives them.
+  returned: success
+  type: list
+  elements: str
+  sample: [DB_PASSWORD, REDIS_PASSWORD, SECRET_KEY]
 commit:
   description: Full commit id of the version, as the repository gave it; empty if the repository was not asked.
   returned: success
@@ -241,7 +260,13 @@ host:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.residency.scheduler.plugins.module_utils import preflight_live, preflight_machine, preflight_stack
+from ansible_collections.residency.scheduler.plugins.module_utils import (
+    kept_secrets,
+    preflight_environment,
+    preflight_live,
+    preflight_machine,
+    preflight_stack,
+)
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
 from ansible_collections.residency.scheduler.plugins.module_utils.finding import WARNS, Finding, Findings, numbered
@@ -279,15 +304,17 @@ _HIDDEN = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
 def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str, Any]:
     """Read the host, decide, and return what it has, or raise all findings."""
     repository = parameters["repository"]
+    limits = Limits.from_parameters(parameters["minimum"], parameters["supported"])
+    host = read_host(parameters["inputs"], system, runner)
+    plan, told = _secrets(parameters, runner if host.docker else None)
     inputs = Inputs(
         variables=parameters["inputs"],
         secrets=parameters["secrets"],
         required_secrets=tuple(parameters["required_secrets"]),
         repository=repository if isinstance(repository, dict) else None,
+        supplied=frozenset(plan.values) | {finding.subject.removeprefix("scheduler_secrets.") for finding in told},
     )
-    limits = Limits.from_parameters(parameters["minimum"], parameters["supported"])
-    host = read_host(inputs.variables, system, runner)
-    findings = decide(inputs, host, limits)
+    findings = decide(inputs, host, limits) + told
     project = str(inputs.variables.get("scheduler_project"))
     findings += preflight_live.check_ports(parameters["ports"], project, runner if host.docker else None)
     wrong = {finding.subject for finding in findings}
@@ -310,8 +337,20 @@ def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str,
         "warnings_found": [finding.to_dict() for finding in warnings],
         "warnings_told": numbered(warnings),
         "host": host.to_dict(),
+        "made": list(plan.made),
         "commit": _commit(repository),
     }
+
+
+def _secrets(parameters: dict[str, Any], runner: Runner | None) -> tuple[kept_secrets.Plan, list[Finding]]:
+    """Return what will be done about secrets, and what stands against it."""
+    given = parameters["secrets"] if isinstance(parameters["secrets"], dict) else {}
+    required, rotate = parameters["required_secrets"], parameters["rotate"]
+    known, findings = preflight_environment.read_server(parameters["inputs"], runner)
+    server = known or kept_secrets.Server()
+    # Only the names count here: the deployment makes its own.
+    plan = kept_secrets.decide(given, required, rotate, server, str, parameters["generate"] and known is not None)
+    return plan, findings + preflight_environment.check_plan(plan, server, given, required, rotate)
 
 
 def _commit(repository: Any) -> str:
@@ -356,6 +395,8 @@ def main() -> None:
                 "default": ["DB_PASSWORD", "SECRET_KEY", "REDIS_PASSWORD"],
                 "no_log": False,
             },
+            "generate": {"type": "bool", "default": False},
+            "rotate": {"type": "list", "elements": "str", "default": []},
             "repository": {"type": "raw"},
             "ports": {"type": "list", "elements": "int", "default": [80, 443]},
             "addresses": {"type": "list", "elements": "str", "default": []},

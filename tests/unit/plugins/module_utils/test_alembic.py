@@ -6,10 +6,23 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from ansible_collections.residency.scheduler.plugins.module_utils.alembic import Revisions, describe, refuse_unsafe, split_sql, tell
+from ansible_collections.residency.scheduler.plugins.module_utils import app_script
+from ansible_collections.residency.scheduler.plugins.module_utils.alembic import (
+    Revisions,
+    ask,
+    describe,
+    former_passwords,
+    refuse_unsafe,
+    split_sql,
+    tell,
+)
+from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult
+from ansible_collections.residency.scheduler.plugins.module_utils.containers import Container, parse_containers
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
 OFFLINE = """BEGIN;
@@ -81,3 +94,59 @@ def test_a_revision_id_that_the_column_cannot_hold() -> None:
     refuse_unsafe(Revisions(("one",), (long["revision"],), (), (long,), None))
     with pytest.raises(Problem, match=r"holds 32 characters, and x{33} is longer"):
         refuse_unsafe(Revisions(("one",), (long["revision"],), (), (long,), 32))
+
+
+def test_passwords_that_the_containers_were_made_with() -> None:
+    environments = [
+        {"POSTGRES_PASSWORD": "one", "REDIS_URL": "redis://:secret@redis"},
+        {"DATABASE_URL": "postgresql+psycopg2://app:tw%40o@db/x", "PGPASSWORD": "", "SECRET_KEY": "key"},
+        {"DATABASE_URL": "postgres://app:one@db/x"},
+    ]
+    assert former_passwords([container(environment) for environment in environments]) == ["one", "tw@o"]
+
+
+def container(environment: dict[str, str]) -> Container:
+    return parse_containers(json.dumps([{"Name": "/x", "Image": "i", "State": {"Status": "running"}, "Config": {"Env": [
+        f"{name}={value}" for name, value in environment.items()]}}]))[0]  # fmt: skip
+
+
+class Asked:
+    """A database that takes the former password only, as the script's guard would find out."""
+
+    def __init__(self, refused: str) -> None:
+        self.refused, self.programs = refused, list[str]()
+
+    def run(self, argv: Sequence[str], *, stdin: str = "", timeout: float = 60.0) -> CommandResult:
+        words = " ".join(argv)
+        if words.startswith("docker ps"):
+            return CommandResult(tuple(argv), 0, "x", "", 0.1)
+        if words.startswith("docker container inspect"):
+            value = {"Name": "/x", "Image": "i", "State": {"Status": "running"}, "Config": {"Env": ["POSTGRES_PASSWORD=former"]}}
+            return CommandResult(tuple(argv), 0, json.dumps([value]), "", 0.1)
+        assert words.startswith("docker compose")
+        assert "former" not in words
+        self.programs.append(stdin)
+        if "former" in stdin:
+            return CommandResult(tuple(argv), 0, app_script.MARKER + '{"current": []}', "", 0.1)
+        return CommandResult(tuple(argv), 1, "", self.refused, 0.1)
+
+
+PARAMETERS = {
+    "project": {"name": "stack", "directory": "/nowhere", "files": ["x.yml"], "env_file": ".env"},
+    "service": "backend",
+    "config": "alembic.ini",
+    "timeout": 60,
+}
+
+
+def test_a_database_that_still_has_the_former_password_is_asked_with_it() -> None:
+    database = Asked('FATAL:  password authentication failed for user "app"')
+    assert ask(PARAMETERS, database) == {"current": []}
+    assert len(database.programs) == 2
+
+
+def test_another_failure_is_none_of_the_passwords() -> None:
+    database = Asked("could not translate host name")
+    with pytest.raises(Problem):
+        ask(PARAMETERS, database)
+    assert len(database.programs) == 1

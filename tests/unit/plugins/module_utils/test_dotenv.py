@@ -33,6 +33,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils import dotenv
         ("A=1\nA=2\n", {"A": "2"}),
         ("no assignment\n1A=2\n", {}),
         ("A=a=b\n", {"A": "a=b"}),
+        ("A=1\r\nB='2'\r\n", {"A": "1", "B": "2"}),
+        ('A="one\\ntwo \\"q\\" \\$x \\\\"\n', {"A": 'one\ntwo "q" $x \\'}),
     ],
 )
 def test_parse(text: str, values: dict[str, str]) -> None:
@@ -56,6 +58,11 @@ def test_parse(text: str, values: dict[str, str]) -> None:
         "é€😀",
         "#",
         "{{ not_jinja }}",
+        "ends with \\",
+        "a \\' \"b\" $c \\n\\\\",
+        "Windows\r\nlines\r\n",
+        "-----BEGIN KEY-----\n'#$\n-----END KEY-----\n",
+        "\u2028 \x85 \x1c",
         '["http://localhost:3000"]',
     ],
 )
@@ -115,3 +122,35 @@ def test_a_secret_without_a_secrets_name_is_noted_in_the_file() -> None:
 )
 def test_is_placeholder(value: str, expected: bool) -> None:
     assert dotenv.is_placeholder(value) is expected
+
+
+def test_an_example_tells_its_names() -> None:
+    text = """# Settings. Make one with: openssl rand -base64 32
+A=1
+# B=2
+#C=${A}
+LITERAL='$A'
+
+# Deprecated: use CACHE_URL
+# and nothing else.
+OLD_CACHE=x
+NEXT=y
+
+# deprecated
+# GONE_SOON=z
+LATER=1 # deprecated, use A
+"""
+    example = dotenv.read_example(text)
+    assert example.defaults == {"A": "1", "LITERAL": "$$A", "OLD_CACHE": "x", "NEXT": "y", "LATER": "1"}
+    assert example.known == {"A", "B", "C", "LITERAL", "OLD_CACHE", "NEXT", "GONE_SOON", "LATER"}
+    assert example.deprecated == {"OLD_CACHE": "use CACHE_URL", "GONE_SOON": "deprecated", "LATER": "use A"}
+
+
+def test_names_that_compose_files_use() -> None:
+    text = "a: ${A:-x}-${B?why} ${C:?why} $D $$E $${F} '${G:+${H}}'"
+    assert dotenv.used_names(text) == ({"A", "B", "C", "D", "G", "H"}, {"B", "C"})
+
+
+def test_a_default_within_a_reference() -> None:
+    defaults = {"A": "${EMPTY:-one}${EMPTY-two}${NONE-three}$$", "EMPTY": ""}
+    assert dotenv.expand("A", {}, defaults) == "onethree$"

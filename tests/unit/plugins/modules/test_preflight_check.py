@@ -32,6 +32,8 @@ PARAMETERS: dict[str, Any] = {
     },
     "secrets": {"DB_PASSWORD": "q8Yt2mZpLr5vWx0c"},
     "required_secrets": ["DB_PASSWORD"],
+    "generate": True,
+    "rotate": [],
     "repository": {"git": True, "reachable": True, "commit": "a" * 40, "finding": None},
     "ports": [],
     "addresses": [],
@@ -98,6 +100,7 @@ def test_a_good_server(repository: Any, commit: str) -> None:
         "findings": [],
         "warnings_found": [],
         "warnings_told": [],
+        "made": [],
         "commit": commit,
         "host": {
             "os": "debian",
@@ -162,6 +165,7 @@ class UsedServer(BareServer):
 
 def test_a_stack_that_is_deployed_is_asked_unless_its_variables_are_wrong(runner) -> None:
     answers = [("docker version", "26.1.5"), ("systemctl is-active", "active"), ("docker compose version", "2.26.1")]
+    answers.append(("docker volume ls", ""))
     asked = runner(*answers, ("docker ps --all", ""))
     assert run(PARAMETERS, UsedServer(), asked)["warnings_found"] == []
     assert asked.finished()
