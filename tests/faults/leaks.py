@@ -28,12 +28,13 @@ BETWEEN = {
     "SECRET_KEY": ["$", " # ", "%@:/", "${HOME} "],
     "ADMIN_PASSWORD": ['{"', '": "', "\\n\\", "&&`'", '"}'],
     "WEBHOOK_TOKEN": ["' ; echo \"", "é <>&", "\\t|"],
+    "SIGNING_KEY": ["\n", "\n# ", "\n"],
 }
 #: The application's own habit: its Redis and its health check take the password as an argument.
 HABIT = re.compile(r"redis-server|redis-cli(\0| )-a")
 #: Where secrets have to be.
 KEPT = re.compile(
-    rf"{HOME}/\.env|{STATE}/(releases/[^/]+|secrets)/[^/]+|/var/lib/docker/containers/.*\.json|/run/(docker/)?containerd/.*\.json"
+    rf"{HOME}/\.env|{STATE}/(releases/[^/]+/\.env|secrets\.json)|/var/lib/docker/containers/.*\.json|/run/(docker/)?containerd/.*\.json"
 )
 #: Samples the machine it runs on until a file appears; reads its settings from standard input behind the program.
 SAMPLER = r"""

@@ -27,13 +27,13 @@ from test_server_faults import fill_backups, make_room_for_backups
 
 
 def spoil_environment(server: Server) -> None:
-    """Put a folder where the file has to be."""
-    server.ssh(f"mv {HOME}/.env {HOME}/.env-aside; mkdir {HOME}/.env")
+    """Let nothing take the place of the file."""
+    server.ssh(f"mount --bind {HOME}/.env {HOME}/.env")
 
 
 def mend_environment(server: Server) -> None:
-    """Put the file back."""
-    server.ssh(f"rmdir {HOME}/.env; mv {HOME}/.env-aside {HOME}/.env")
+    """Let the file be replaced again."""
+    server.ssh(f"umount {HOME}/.env")
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,13 @@ DEMO = yaml.safe_load((ROOT / "inventories/demo/group_vars/scheduler.yml").read_
 
 def failures(server: Server) -> tuple[Failure, ...]:
     """Return a failure of each stage."""
+    settings = DEMO["scheduler_env"]
     return (
         Failure("preflight", {"scheduler_secrets": {**server.secrets, "DB_PASSWORD": f"{server.secrets['DB_PASSWORD']}/"}}),
         Failure("server", {"server_packages": ["no-such-package"]}),
         Failure("code", {"scheduler_version": "0123456789" * 4}),
-        Failure("environment", {}, make=spoil_environment, mend=mend_environment),
-        Failure("images", {"scheduler_env": {**DEMO["scheduler_env"], "PYTHON_IMAGE": "residency-bed/none:1"}}),
+        Failure("environment", {"scheduler_env": {**settings, "LOG_LEVEL": "debug"}}, make=spoil_environment, mend=mend_environment),
+        Failure("images", {"scheduler_env": {**settings, "PYTHON_IMAGE": "residency-bed/none:1"}}),
         Failure("backup", {"scheduler_version": "v1.0.0"}, make=fill_backups, mend=make_room_for_backups),
         Failure("database", {"scheduler_version": "bad-migration"}),
         # It prints its whole environment, and the run tells the last lines of its log.

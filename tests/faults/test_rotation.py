@@ -6,10 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
-from deployed_server import Server
+from deployed_server import PROJECT, STATE, Server
 from ledger_client import LedgerClient
-from oracle import PROJECT, STATE, digest, look, violations
+from oracle import digest, look, violations
 from play import DEADLINE, play
+from test_server_faults import ALL
 
 NEW = {"DB_PASSWORD": "Rotated0db7Kq2ZxVbN4mLp9WsTg8Rd1", "REDIS_PASSWORD": "Rotated0re3Hj6Yc5UwQe0FaXi2BnM7u"}
 BACK = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
@@ -56,7 +57,7 @@ OLD_ONLY, NEW_ONLY = [["db", "redis"], []], [[], ["db", "redis"]]
 @pytest.fixture(name="rotation")
 def rotation_fixture(server: Server, tmp_path: Path) -> tuple[str, ...]:
     """The command that rotates with an upgrade, on a server where v0.9.0 serves with the old passwords."""
-    server.secrets.extend(value for value in NEW.values() if value not in server.secrets)
+    server.secrets.update({f"the new {name}": value for name, value in NEW.items()})
     extra = tmp_path / "secrets.json"
     extra.write_text(json.dumps({"scheduler_secrets": {**server.host["scheduler_secrets"], **NEW}}), encoding="utf-8")
     back = play(server, *BACK)
@@ -83,6 +84,7 @@ def test_there_and_back(server: Server, rotation: tuple[str, ...]) -> None:
         assert not violations(server, [*runs, *back], client, DEADLINE)
 
 
+@pytest.mark.skipif(not ALL, reason="takes minutes")
 @pytest.mark.parametrize(
     ("way", "wanted"), [(None, NEW_ONLY), (BACK, OLD_ONLY), (STAY, OLD_ONLY)], ids=["the same again", "rollback", "no rotation after all"]
 )
@@ -98,6 +100,7 @@ def test_a_cut_between_the_database_and_its_users(
         assert not violations(server, runs, client, DEADLINE)
 
 
+@pytest.mark.skipif(not ALL, reason="takes minutes")
 def test_a_secret_that_the_server_made_is_rotated_once(server: Server, rotation: tuple[str, ...], tmp_path: Path) -> None:
     extra = tmp_path / "fewer.json"
     fewer = {name: value for name, value in server.host["scheduler_secrets"].items() if name not in NEW}
