@@ -31,6 +31,7 @@ options:
       - "(?i)connection (refused|reset|timed out)"
       - "(?i)could not (connect|translate host name)"
       - "(?i)lost connection|the database system is starting up"
+      - "(?i)password authentication failed|invalid username-password pair"
   ignore:
     description: Regular expressions; a line that matches one of them is never an error.
     type: list

@@ -34,6 +34,8 @@ EXPECTATIONS_SPEC: dict[str, Any] = {
             r"(?i)connection (refused|reset|timed out)",
             r"(?i)could not (connect|translate host name)",
             r"(?i)lost connection|the database system is starting up",
+            # Of a service that is still to be replaced, in a rotation.
+            r"(?i)password authentication failed|invalid username-password pair",
         ],
     },
     "ignore": {"type": "list", "elements": "str", "default": []},

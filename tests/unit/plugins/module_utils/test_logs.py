@@ -70,6 +70,7 @@ def test_the_line_of_a_start(first: list[str], verdict: str) -> None:
 
 NOON = datetime(2025, 12, 22, 12, tzinfo=UTC)
 REFUSED = "ERROR connect() failed: Connection refused"
+ROTATED = 'FATAL:  password authentication failed for user "app"'
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,8 @@ REFUSED = "ERROR connect() failed: Connection refused"
     [
         pytest.param([(-5, REFUSED)], [], [], [REFUSED], id="while services start"),
         pytest.param([(5, REFUSED)], [REFUSED], [REFUSED], [], id="when all have started"),
+        pytest.param([(-5, ROTATED)], [], [], [ROTATED], id="while services are replaced in a rotation"),
+        pytest.param([(5, ROTATED)], [ROTATED], [ROTATED], [], id="a wrong password for good"),
         pytest.param([(-5, "ERROR no such setting")], ["ERROR no such setting"], [], [], id="an error is one at any time"),
         pytest.param([(-5, "Traceback (most recent call last):"), (-5, REFUSED)], [], [], [REFUSED], id="a traceback to it"),
         pytest.param([(-5, "Traceback (most recent call last):")], ["Traceback (most recent call last):"], [], [], id="any other"),
