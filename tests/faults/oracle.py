@@ -61,7 +61,15 @@ print(json.dumps({{
 END
 """
 #: The tasks that change what runs; before the first of them the release of before has to answer every request.
-CHANGES = ("Start db", "Start backend", "Start frontend", "Start nginx", "Run the pending revisions", "Stop what uses the database")
+CHANGES = (
+    "password of the release, before it is replaced",
+    "Start db",
+    "Start backend",
+    "Start frontend",
+    "Start nginx",
+    "Run the pending revisions",
+    "Stop what uses the database",
+)
 #: Hidden files that belong where they are.
 AT_HOME = {".env", ".env.example", ".git", ".gitignore", ".github", ".dockerignore"}
 
