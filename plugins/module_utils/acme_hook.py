@@ -132,8 +132,8 @@ def deploy(settings: Settings, replace: bool) -> str:
         if new == old:
             return f"The certificate in {settings.tls_dir} is the newest one"
         if not replace and old.fullchain and old.fullchain not in issued(settings.lineage):
-            name = os.path.basename(settings.lineage)
-            return f"{settings.tls_dir} has a certificate of another kind, which stays. To end the renewals: certbot delete --cert-name {name}"
+            end = f"certbot delete --cert-name {os.path.basename(settings.lineage)}"
+            return f"{settings.tls_dir} has a certificate of another kind, which stays. To end the renewals: {end}"
         write_pair(settings.tls_dir, new)
         containers = running(settings)
         try:
