@@ -37,6 +37,8 @@ SPEC: dict[str, Any] = {
 }
 #: Endings of names that no public authority issues for (RFC 6761, RFC 6762, ICANN).
 _PRIVATE = ("localhost", "local", "internal", "test", "example", "invalid", "lan", "home", "corp")
+#: How the lines of certbot begin that give no reason.
+_NO_REASON = ("Saving debug log", "Requesting a cert", "Renewing an existing", "Account registered", "Some challenges", "Ask for help")
 _ADDRESS = re.compile(r"[^@\s,]+@[^@\s,]+\.[^@\s,]+")
 
 
@@ -102,6 +104,12 @@ def certbot_command(name: str, domain: str, hook: str, settings: Mapping[str, An
 def account(email: str) -> list[str]:
     """Return how certbot makes an account where it has none."""
     return ["--email", email] if email else ["--register-unsafely-without-email"]
+
+
+def told(stdout: str, stderr: str) -> str:
+    """Return what certbot says of a failure: the authority's reasons go to its standard output. Pure."""
+    lines = [line.strip() for line in f"{stdout}\n{stderr}".splitlines()]
+    return "\n".join(line for line in lines if line and not line.startswith(_NO_REASON))
 
 
 @contextlib.contextmanager

@@ -143,7 +143,7 @@ import contextlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -239,12 +239,10 @@ def _issue(command: list[str], parameters: Mapping[str, Any], runner: Runner) ->
     """Run certbot, and note by which command the certificate was issued."""
     with acme.answering(f"{parameters['folder']}/challenge") as alone:
         result = runner.run([*command, *acme.account(parameters["acme"]["email"])], timeout=float(parameters["timeout"]))
-    who = "this run, since nothing listened there," if alone else "who listens there"
-    remedy = (
-        f"The answer on port 80 was given by {who} and http://{parameters['domain']}/{acme_hook.WELL_KNOWN}/ has to reach it from the"
-        " authority's network. See docs/tls.md, and /var/log/letsencrypt/letsencrypt.log."
-    )
-    require(result, WHAT, remedy)
+    who = "This run itself answered on port 80, since nothing listened there" if alone else "Who listens on port 80 had to answer"
+    url = f"http://{parameters['domain']}/{acme_hook.WELL_KNOWN}/"
+    remedy = f"{who}; the authority has to reach {url} from where it is. See docs/tls.md, and /var/log/letsencrypt/letsencrypt.log."
+    require(replace(result, stderr=acme.told(result.stdout, result.stderr)), WHAT, remedy)
     write_text(f"{parameters['folder']}/issued.json", json.dumps(command) + "\n", 0o644)
 
 

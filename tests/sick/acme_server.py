@@ -73,6 +73,7 @@ def serve(folder: Path, address: str, port: int, names: dict[str, str]) -> None:
     # Read when the application is imported.
     os.environ["ACME_SRV_CONFIGFILE"] = str(folder / "acme_srv.cfg")
     from acme2certifier.acme_srv import helper
+    from acme2certifier.dbhandlers.wsgi_handler import DBstore
     from acme2certifier.share import acme2certifier_wsgi
 
     def resolve(_logger: Any, host: str, *_words: Any, **_options: Any) -> tuple[Sequence[str], bool, str | None]:
@@ -82,6 +83,16 @@ def serve(folder: Path, address: str, port: int, names: dict[str, str]) -> None:
         # The addresses in its answers have to be as its clients know it.
         return acme2certifier_wsgi.application({**environ, "HTTP_X_FORWARDED_PROTO": "https"}, start_response)
 
+    update = DBstore.challenge_update
+
+    def challenge_update(store: DBstore, values: dict[str, Any]) -> None:
+        # The original forgets the reason, so that no client would be told.
+        update(store, values)
+        store._db_open()
+        store.cursor.execute("UPDATE challenge SET validation_error = ? WHERE name = ?", (values.get("validation_error"), values["name"]))
+        store._db_close()
+
+    DBstore.challenge_update = challenge_update
     helper.fqdn_resolve = resolve
     server = make_server(address, port, application, handler_class=acme2certifier_wsgi.get_handler_cls())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
