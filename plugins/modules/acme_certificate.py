@@ -163,6 +163,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "lock": {"type": "path", "required": True},
     "timeout": {"type": "int", "default": 300},
 }
+LOG = "/var/log/letsencrypt/letsencrypt.log"
 LIVE = "/etc/letsencrypt/live"
 WHAT = "Having a certificate issued failed"
 
@@ -239,9 +240,9 @@ def _issue(command: list[str], parameters: Mapping[str, Any], runner: Runner) ->
     """Run certbot, and note by which command the certificate was issued."""
     with acme.answering(f"{parameters['folder']}/challenge") as alone:
         result = runner.run([*command, *acme.account(parameters["acme"]["email"])], timeout=float(parameters["timeout"]))
-    who = "This run itself answered on port 80, since nothing listened there" if alone else "Who listens on port 80 had to answer"
+    who = "this run itself answered on port 80, since nothing listened there" if alone else "who listens on port 80 had to answer"
     url = f"http://{parameters['domain']}/{acme_hook.WELL_KNOWN}/"
-    remedy = f"{who}; the authority has to reach {url} from where it is. See docs/tls.md, and /var/log/letsencrypt/letsencrypt.log."
+    remedy = f"Where the challenge failed, {who}; the authority has to reach {url}. docs/tls.md tells more, and so does {LOG}."
     require(replace(result, stderr=acme.told(result.stdout, result.stderr)), WHAT, remedy)
     write_text(f"{parameters['folder']}/issued.json", json.dumps(command) + "\n", 0o644)
 
