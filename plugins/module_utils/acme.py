@@ -161,7 +161,7 @@ def _listen(port: int) -> socket.socket | None:
 
 
 def check_settings(settings: object, domain: str) -> list[Finding]:
-    """Return what is wrong with ``environment_acme``."""
+    """Return what is wrong with ``environment_acme``, and with a domain for it; one that is empty is wrong already."""
     name, options = "environment_acme", SPEC["options"]
     if not isinstance(settings, Mapping) or blank(settings):
         found = "nothing" if blank(settings) else kind(settings)
@@ -175,7 +175,7 @@ def check_settings(settings: object, domain: str) -> list[Finding]:
         if not good:
             findings.append(Finding(f"{name}.{key}", "nothing" if blank(settings.get(key)) else show(settings[key]), wanted, remedy))
     ending = domain.lower().rpartition(".")
-    if not settings.get("ca_file") and (not ending[0] or ending[2] in _PRIVATE):
+    if domain and not settings.get("ca_file") and (not ending[0] or ending[2] in _PRIVATE):
         remedy = "Set it to the public name, or give environment_acme.directory and environment_acme.ca_file of your own authority."
         findings.append(Finding("scheduler_domain", show(domain), "a public name, which Let's Encrypt can reach", remedy))
     return findings

@@ -134,17 +134,16 @@ def deploy(settings: Settings, replace: bool) -> str:
         if not replace and old.fullchain and old.fullchain not in issued(settings.lineage):
             end = f"certbot delete --cert-name {os.path.basename(settings.lineage)}"
             return f"{settings.tls_dir} has a certificate of another kind, which stays. To end the renewals: {end}"
-        write_pair(settings.tls_dir, new)
         containers = running(settings)
+        write_pair(settings.tls_dir, new)
         try:
-            for container in containers:
-                _docker("exec", container, "nginx", "-t")
+            for words in (["nginx", "-t"], ["nginx", "-s", "reload"]):
+                for container in containers:
+                    _docker("exec", container, *words)
         except Failed as error:
             if old.fullchain:
                 write_pair(settings.tls_dir, old)
             raise Failed(f"{error} The old certificate is back. Correct the configuration, then deploy again.") from error
-        for container in containers:
-            _docker("exec", container, "nginx", "-s", "reload")
         return f"The new certificate is in {settings.tls_dir}; reloaded: {len(containers)} of the proxy's containers"
 
 

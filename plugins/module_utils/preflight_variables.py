@@ -41,7 +41,8 @@ def check_variables(values: Mapping[str, Any], secret_names: frozenset[str]) -> 
     findings = [finding for name, rule in RULES.items() for finding in rule(name, values.get(name))]
     findings += check_environment("scheduler_env", values.get("scheduler_env"), secret_names)
     if values.get("environment_acme") is not None:
-        findings += acme.check_settings(values["environment_acme"], str(values.get("scheduler_domain") or ""))
+        wrong = "scheduler_domain" in {finding.subject for finding in findings}
+        findings += acme.check_settings(values["environment_acme"], "" if wrong else str(values["scheduler_domain"]))
     return findings + _inside_home(values, {finding.subject for finding in findings})
 
 
