@@ -82,7 +82,7 @@ def test_a_key_of_another_certificate_is_refused(place: Place) -> None:
     before = acme_hook.read_pair(str(place.tls))
     place.issue(2)
     make(place.root / "other.pem", place.archive / "privkey2.pem")
-    with pytest.raises(Failed, match="is not served: .*MISMATCH"):
+    with pytest.raises(Failed, match=r"is not served: .*MISMATCH"):
         acme_hook.deploy(place.settings, replace=False)
     assert acme_hook.read_pair(str(place.tls)) == before
 
@@ -120,7 +120,7 @@ def test_an_answer_is_put_down_and_taken_away(place: Place) -> None:
 
 @pytest.mark.parametrize("token", ["", "../x", "a/b", "a b", "x" * 10 + "\n"])
 def test_what_is_no_token_is_refused(place: Place, token: str) -> None:
-    with pytest.raises(Failed, match="the token .* is none"):
+    with pytest.raises(Failed, match=r"the token .* is none"):
         acme_hook.challenge(place.settings, str(place.root), token, "x")
 
 
