@@ -103,3 +103,14 @@ def check_checkout(home: str, marker: str, runner: Runner) -> list[Finding]:
     remedy = f"Look at `git -C {home} diff`; keep what is wanted by `git -C {home} stash`."
     found = f"local changes in {show(', '.join(names[:_NAMED]))}{more}"
     return [Finding("scheduler_home", found, "files as their commit has them", remedy)]
+
+
+def check_certbot(program: bool, runner: Runner) -> list[Finding]:
+    """Return a finding where certbot is to be used, and can be neither called nor installed.
+
+    :arg program: whether it is there already.
+    """
+    if program or runner.run(["apt-cache", "show", "--no-all-versions", "certbot"], timeout=20).rc == 0:
+        return []
+    remedy = "Run `apt-get update`, or add the part of the distribution that has it (Ubuntu: universe)."
+    return [Finding("certbot", "no such package", "certbot of the distribution, for environment_certificate: acme", remedy)]

@@ -12,7 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible_collections.residency.scheduler.plugins.module_utils import dotenv
+from ansible_collections.residency.scheduler.plugins.module_utils import acme, dotenv
 from ansible_collections.residency.scheduler.plugins.module_utils.finding import Finding, blank, kind, show
 from ansible_collections.residency.scheduler.plugins.module_utils.git_refs import check_repository, check_version
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import KINDS, SERVICES_SPEC
@@ -40,6 +40,9 @@ def check_variables(values: Mapping[str, Any], secret_names: frozenset[str]) -> 
     """
     findings = [finding for name, rule in RULES.items() for finding in rule(name, values.get(name))]
     findings += check_environment("scheduler_env", values.get("scheduler_env"), secret_names)
+    if values.get("environment_acme") is not None:
+        wrong = "scheduler_domain" in {finding.subject for finding in findings}
+        findings += acme.check_settings(values["environment_acme"], "" if wrong else str(values["scheduler_domain"]))
     return findings + _inside_home(values, {finding.subject for finding in findings})
 
 

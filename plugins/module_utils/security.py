@@ -177,7 +177,7 @@ RULES: dict[str, Rule] = {
             "low",
             "self-signed certificate",
             "a certificate of an authority that browsers trust",
-            "Set environment_certificate: files and give a certificate of an authority.",
+            "Set environment_certificate: acme, or files and give a certificate of an authority.",
             "security_tls",
         ),
         # ---- network -------------------------------------------------------------------------------------------------

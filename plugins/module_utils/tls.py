@@ -22,12 +22,13 @@ GOOD_VERSIONS = ("TLSv1.2", "TLSv1.3")
 
 @dataclass(frozen=True)
 class Certificate:
-    """What a certificate says: the names it is for, its validity, and a fingerprint of the whole."""
+    """What a certificate says: the names it is for, its validity, a fingerprint of the whole, and whether nobody else signed it."""
 
     names: tuple[str, ...]
     not_before: datetime
     not_after: datetime
     fingerprint: str
+    self_signed: bool = False
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,7 @@ def _certificate(parsed: Any) -> Certificate:
         not_before=_utc(parsed, "not_valid_before"),
         not_after=_utc(parsed, "not_valid_after"),
         fingerprint=parsed.fingerprint(SHA256()).hex(),
+        self_signed=parsed.issuer == parsed.subject,
     )
 
 

@@ -33,6 +33,7 @@ options:
         C(scheduler_compose_files), C(scheduler_state_dir), C(scheduler_data_dir), C(scheduler_backup_dir),
         C(scheduler_backup_retention_days), C(scheduler_celery_app) and C(scheduler_services) have to be there,
         C(scheduler_tls_dir) and C(scheduler_env) may.
+      - C(environment_acme) is null unless certificates are to be issued by ACME.
     type: dict
     required: true
   secrets:
@@ -320,6 +321,8 @@ def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str,
     wrong = {finding.subject for finding in findings}
     if host.git and host.checkout:
         findings += preflight_live.check_checkout(str(inputs.variables["scheduler_home"]), str(parameters["marker"] or ""), runner)
+    if inputs.variables.get("environment_acme") is not None and host.apt_lists:
+        findings += preflight_live.check_certbot(system.has_program("certbot"), runner)
     domain = "" if "scheduler_domain" in wrong else str(inputs.variables["scheduler_domain"])
     machine = preflight_machine.read_machine(domain, system, runner)
     findings += preflight_machine.decide(machine, parameters["addresses"])
