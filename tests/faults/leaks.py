@@ -40,9 +40,13 @@ KEPT = re.compile(
 SAMPLER = r"""
 import json, os, sys, time
 task = json.loads(SETTINGS)
-own, hits, young = os.readlink("/proc/self/ns/pid"), {}, {}
+own, hits, young, seen = os.readlink("/proc/self/ns/pid"), {}, {}, set()
 
 def look(place, data):
+    # Most of what is looked at is the same again and again.
+    if hash(data) in seen:
+        return
+    seen.add(hash(data))
     for needle, name in task["needles"].items():
         if needle.encode() in data:
             hits.setdefault(name + " in " + place, data.replace(needle.encode(), b"***")[:200].decode("utf-8", "replace"))
@@ -84,7 +88,7 @@ while not os.path.exists(task["end"]) and os.getppid() != 1:
     processes()
     temporary()
     rounds += 1
-    time.sleep(0.05)
+    time.sleep(0.1)
 print(json.dumps({"hits": hits, "rounds": rounds}))
 """
 
