@@ -35,7 +35,7 @@ def broker(password):
 
 def takes(login, password):
     # One that is just being replaced answers in a moment.
-    for _ in range(60):
+    for _turn in range(60):
         try:
             login(password)
             return True
@@ -82,11 +82,11 @@ def test_another_password_is_refused_unless_a_rotation_is_asked_for(server: Serv
 
 def test_there_and_back(server: Server, rotation: tuple[str, ...]) -> None:
     with LedgerClient(server.host["ansible_host"]) as client:
-        there = [play(server, *rotation) for _ in range(2)]
+        there = [play(server, *rotation) for _turn in range(2)]
         assert [run.rc for run in there] == [0, 0], there[0].output[-3000:]
         assert there[1].changed() == 0
         assert accepted(server) == NEW_ONLY
-        back = [play(server, *BACK) for _ in range(2)]
+        back = [play(server, *BACK) for _turn in range(2)]
         assert accepted(server) == OLD_ONLY
     assert not violations(server, [*there, *back], client, DEADLINE)
 
@@ -102,7 +102,7 @@ def test_a_cut_between_the_database_and_its_users(
         cut = play(server, *rotation, kill_in=CUT)
         assert cut.rc < 0, cut.output[-3000:]
         assert accepted(server)[1] == ["db"]
-        runs = [cut, *(play(server, *(way or rotation)) for _ in range(2))]
+        runs = [cut, *(play(server, *(way or rotation)) for _turn in range(2))]
         assert accepted(server) == wanted, runs[1].output[-3000:]
     assert not violations(server, runs, client, DEADLINE)
 
@@ -116,7 +116,7 @@ def test_a_secret_that_the_server_made_is_rotated_once(server: Server, rotation:
     lost = play(server, *plain)
     assert lost.rc != 0
     assert "scheduler_secrets.DB_PASSWORD: found neither a given nor a kept one" in " ".join(lost.output.split())
-    runs = [play(server, *plain, *rotation[-2:]) for _ in range(2)]
+    runs = [play(server, *plain, *rotation[-2:]) for _turn in range(2)]
     assert [run.rc for run in runs] == [0, 0], runs[0].output[-3000:]
     assert runs[1].changed() == 0
     assert "DB_PASSWORD, whose new value serves already" in runs[1].output

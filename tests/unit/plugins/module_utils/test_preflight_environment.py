@@ -50,7 +50,7 @@ def owned(path: Path) -> None:
         (written(GOOD.encode(), 0o644), WARNS, "mode 0644, so that others may have read it"),
         (linked, WARNS, 'a symbolic link to "elsewhere"'),
         (lambda path: path.mkdir(), STOPS, "a folder"),
-        (lambda path: os.mkfifo(path), STOPS, "a special file"),
+        (os.mkfifo, STOPS, "a special file"),
         pytest.param(owned, WARNS, "the owner with id 1234", marks=pytest.mark.skipif(os.geteuid() != 0, reason="takes root")),
     ],
 )
