@@ -27,6 +27,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils.preflight_vari
 _MEMORY_TOLERANCE = 0.9
 _DOCKER_FOLDER = "/var/lib/docker"
 _APT_LISTS = "/var/lib/apt/lists"
+#: What sets the clock where it is installed, rather than systemd-timesyncd: chrony; ntpsec or openntpd.
+_TIME_DAEMONS = ("/usr/sbin/chronyd", "/usr/sbin/ntpd")
 #: systemd's words for a unit that is meant to run.
 _MEANT_TO_RUN = ("active", "failed")
 
@@ -165,6 +167,8 @@ class Host:
     :ivar docker_client: whether the program docker is there.
     :ivar docker_unit: systemd's word for the engine's unit; empty without systemd.
     :ivar local_repository: whether the repository is a folder that exists here.
+    :ivar container: whether the host is one itself, so that its clock is another's.
+    :ivar time_daemon: the program that sets the clock, other than systemd-timesyncd; empty if there is none.
     """
 
     os: str
@@ -185,6 +189,8 @@ class Host:
     apt_lists: bool
     checkout: bool
     local_repository: bool
+    container: bool
+    time_daemon: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the facts that later roles ask for."""
@@ -199,6 +205,8 @@ class Host:
             "git": self.git,
             "python_apt": self.python_apt,
             "checkout": self.checkout,
+            "container": self.container,
+            "time_daemon": self.time_daemon,
             "ready_for_apt": self.python_apt and self.apt_lists,
             "ready_for_stack": bool(self.docker and self.compose and self.git and self.checkout),
         }
@@ -231,6 +239,8 @@ def read_host(variables: Mapping[str, Any], system: System, runner: Runner) -> H
         apt_lists=any(name.endswith(("_Packages", "_Packages.lz4", "_InRelease", "_Release")) for name in system.entries(_APT_LISTS)),
         checkout=_has_checkout(home, variables.get("scheduler_compose_files"), system),
         local_repository=isinstance(repository, str) and is_local(repository) and system.exists(local_path(repository)),
+        container=system.exists("/run/systemd/container"),
+        time_daemon=next((os.path.basename(path) for path in _TIME_DAEMONS if system.exists(path)), ""),
     )
 
 
