@@ -27,8 +27,12 @@ from ansible_collections.residency.scheduler.plugins.module_utils.preflight_vari
 _MEMORY_TOLERANCE = 0.9
 _DOCKER_FOLDER = "/var/lib/docker"
 _APT_LISTS = "/var/lib/apt/lists"
-#: What sets the clock where it is installed, rather than systemd-timesyncd: chrony; ntpsec or openntpd.
-_TIME_DAEMONS = ("/usr/sbin/chronyd", "/usr/sbin/ntpd")
+#: What tells that a program sets the clock: chrony; ntpsec or openntpd; and that systemd starts its own at each boot.
+_TIME_DAEMONS = {
+    "/usr/sbin/chronyd": "chronyd",
+    "/usr/sbin/ntpd": "ntpd",
+    "/etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service": "systemd-timesyncd",
+}
 #: systemd's words for a unit that is meant to run.
 _MEANT_TO_RUN = ("active", "failed")
 
@@ -168,7 +172,7 @@ class Host:
     :ivar docker_unit: systemd's word for the engine's unit; empty without systemd.
     :ivar local_repository: whether the repository is a folder that exists here.
     :ivar container: whether the host is one itself, so that its clock is another's.
-    :ivar time_daemon: the program that sets the clock, other than systemd-timesyncd; empty if there is none.
+    :ivar time_daemon: the program that sets the clock; empty if there is none.
     """
 
     os: str
@@ -240,7 +244,7 @@ def read_host(variables: Mapping[str, Any], system: System, runner: Runner) -> H
         checkout=_has_checkout(home, variables.get("scheduler_compose_files"), system),
         local_repository=isinstance(repository, str) and is_local(repository) and system.exists(local_path(repository)),
         container=system.exists("/run/systemd/container"),
-        time_daemon=next((os.path.basename(path) for path in _TIME_DAEMONS if system.exists(path)), ""),
+        time_daemon=next((name for path, name in _TIME_DAEMONS.items() if system.exists(path)), ""),
     )
 
 

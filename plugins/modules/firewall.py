@@ -170,6 +170,7 @@ ExecStop=/usr/sbin/nft delete table {firewall.TABLE}
 [Install]
 WantedBy=sysinit.target
 """
+LISTING = f"nft --stateless list table {firewall.TABLE}"
 #: Takes rules back that nobody has kept: to those of before, or to none.
 UNDO = "residency-firewall-undo"
 UNDO_SECONDS = 30
@@ -286,10 +287,9 @@ def _ask(runner: Runner, argv: list[str], stdin: str = "") -> CommandResult:
 
 def _find(text: str, host: Host, runner: Runner) -> firewall.Found:
     """Compare in nft's own words: it lists the rules that are wanted as an empty namespace got them, and those that are loaded."""
-    listing = f"nft --stateless list table {firewall.TABLE}"
     return firewall.Found(
-        loaded=runner.run(listing.split(), timeout=30).stdout,
-        listed=_ask(runner, ["unshare", "--net", "sh", "-c", f"nft --file - && {listing}"], text).stdout,
+        loaded=runner.run(LISTING.split(), timeout=30).stdout,
+        listed=_ask(runner, ["unshare", "--net", "sh", "-c", f"nft --file - && {LISTING}"], text).stdout,
         saved=host.read(RULES) == text and host.read(UNIT) == UNIT_TEXT and host.exists(AT_BOOT),
     )
 
@@ -326,8 +326,12 @@ def _remove(check_mode: bool, host: Host, runner: Runner) -> dict[str, Any]:
     before = host.read(RULES)
     changed = any(host.exists(path) for path in (RULES, UNIT, AT_BOOT))
     if changed and not check_mode:
-        # Its end takes the table away.
-        _ask(runner, ["systemctl", "disable", "--now", SERVICE])
+        # The unit's end takes the table away. One of them is missing where a run was cut.
+        for argv in (["systemctl", "disable", "--now", SERVICE], ["nft", "delete", "table", *firewall.TABLE.split()]):
+            runner.run(argv, timeout=30)
+        if runner.run(LISTING.split(), timeout=30).stdout:
+            why = f"the table {firewall.TABLE} is still loaded"
+            raise Problem("Taking the firewall away failed", why, f"Try `nft delete table {firewall.TABLE}`.")
         host.remove(RULES)
         host.remove(UNIT)
         _ask(runner, ["systemctl", "daemon-reload"])

@@ -234,7 +234,7 @@ host:
       sample: false
       version_added: 0.6.0
     time_daemon:
-      description: The program that sets the clock, other than systemd-timesyncd; empty if there is none.
+      description: The program that sets the clock; empty if there is none.
       type: str
       sample: chronyd
       version_added: 0.6.0
