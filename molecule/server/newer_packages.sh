@@ -1,5 +1,5 @@
 #!/bin/bash
-# A repository on the server that says of itself it has security fixes: a newer Docker, and another package that is installed.
+# A repository on the server that says of itself it has security fixes: of two packages that are installed, one goes by as Docker's.
 set -euo pipefail
 mkdir -p /srv/newer
 cd /srv/newer
@@ -16,9 +16,9 @@ package() { # NAME VERSION
     printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$1_$2.deb" "$(stat -c %s "$1_$2.deb")" "$(sha256sum "$1_$2.deb" | cut -d ' ' -f 1)"
 }
 
-package residency-probe 1 >/dev/null
-dpkg --install residency-probe_1.deb >/dev/null
-{ package docker.io 99 && package residency-probe 2; } >Packages
+{ package docker-probe 1 && package residency-probe 1; } >/dev/null
+dpkg --install docker-probe_1.deb residency-probe_1.deb >/dev/null
+{ package docker-probe 2 && package residency-probe 2; } >Packages
 # shellcheck source=/dev/null
 . /etc/os-release
 printf '%s\n' "Origin: Debian" "Label: Debian-Security" "Codename: $VERSION_CODENAME-security" "SHA256:" \

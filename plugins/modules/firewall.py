@@ -224,16 +224,20 @@ class RealHost:
             os.unlink(path)
 
     def connection_port(self) -> int:
-        """Return the port by which the SSH connection of this process came in; sudo hides it from us, but not from its own parents."""
-        pid = os.getpid()
-        while pid > 1:
-            with open(f"/proc/{pid}/environ", "rb") as stream:
-                variables = dict(entry.partition(b"=")[::2] for entry in stream.read().split(b"\0"))
-            words = variables.get(b"SSH_CONNECTION", b"").split()
-            if len(words) == 4:
-                return int(words[3])
-            pid = int(read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
-        return 0
+        """Return the port by which the SSH connection of this process came in; 0 if it came in otherwise."""
+        return connection_port(os.getpid())
+
+
+def connection_port(pid: int) -> int:
+    """Return the port by which the SSH connection of a process came in; sudo hides it from that, but not from its parents."""
+    while pid > 1:
+        with open(f"/proc/{pid}/environ", "rb") as stream:
+            variables = dict(entry.partition(b"=")[::2] for entry in stream.read().split(b"\0"))
+        words = variables.get(b"SSH_CONNECTION", b"").split()
+        if len(words) == 4:
+            return int(words[3])
+        pid = int(read_text(f"/proc/{pid}/stat").rpartition(")")[2].split()[1])
+    return 0
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool, host: Host, runner: Runner) -> dict[str, Any]:

@@ -98,7 +98,7 @@ _PREFERENCES = "/etc/apt/preferences"
 #: needrestart, where it is installed, would restart services after the upgrade; it lists them.
 _ENVIRONMENT = ("env", "DEBIAN_FRONTEND=noninteractive", "NEEDRESTART_MODE=l")
 _WORDS = {"safe": ("upgrade", "--with-new-pkgs"), "full": ("dist-upgrade",)}
-_CHANGE = re.compile(r"^(Inst|Remv) (\S+) (?:\[(\S+)\] )?(?:\((\S+) )?", re.MULTILINE)
+_CHANGE = re.compile(r"^(Inst|Remv) (\S+)(?: \[(\S+)\])?(?: \((\S+))?", re.MULTILINE)
 _SIMULATE_SECONDS = 60.0
 _UPGRADE_SECONDS = 1800.0
 
