@@ -14,7 +14,7 @@ version_added: 0.6.0
 description:
   - Installs the upgrades that apt has for the installed packages. Packages that match O(keep) stay at their version during this one
     call; no hold and no pin is left behind, however the call ends.
-  - An upgrade of Docker or containerd restarts it under the containers that run. This is how a deployment upgrades the rest.
+  - An upgrade of Docker or containerd may restart it under the containers that run. This is how a deployment upgrades the rest.
   - The lists of packages are not read anew; M(ansible.builtin.apt) with C(update_cache) does that.
 author:
   - Residency Scheduler operations team (@residency-scheduler)
