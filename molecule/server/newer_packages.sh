@@ -1,4 +1,4 @@
-#!/bin/bash
+#!/usr/bin/env bash
 # A repository on the server that says of itself it has security fixes: of two packages that are installed, one goes by as Docker's.
 set -euo pipefail
 mkdir -p /srv/newer
