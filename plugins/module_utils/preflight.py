@@ -27,6 +27,12 @@ from ansible_collections.residency.scheduler.plugins.module_utils.preflight_vari
 _MEMORY_TOLERANCE = 0.9
 _DOCKER_FOLDER = "/var/lib/docker"
 _APT_LISTS = "/var/lib/apt/lists"
+#: What tells that a program sets the clock: chrony; ntpsec or openntpd; and that systemd starts its own at each boot.
+_TIME_DAEMONS = {
+    "/usr/sbin/chronyd": "chronyd",
+    "/usr/sbin/ntpd": "ntpd",
+    "/etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service": "systemd-timesyncd",
+}
 #: systemd's words for a unit that is meant to run.
 _MEANT_TO_RUN = ("active", "failed")
 
@@ -169,6 +175,8 @@ class Host:
     :ivar docker_client: whether the program docker is there.
     :ivar docker_unit: systemd's word for the engine's unit; empty without systemd.
     :ivar local_repository: whether the repository is a folder that exists here.
+    :ivar container: whether the host is one itself, so that its clock is another's.
+    :ivar time_daemon: the program that sets the clock; empty if there is none.
     """
 
     os: str
@@ -189,6 +197,8 @@ class Host:
     apt_lists: bool
     checkout: bool
     local_repository: bool
+    container: bool
+    time_daemon: str
 
     def to_dict(self) -> dict[str, Any]:
         """Return the facts that later roles ask for."""
@@ -203,6 +213,8 @@ class Host:
             "git": self.git,
             "python_apt": self.python_apt,
             "checkout": self.checkout,
+            "container": self.container,
+            "time_daemon": self.time_daemon,
             "ready_for_apt": self.python_apt and self.apt_lists,
             "ready_for_stack": bool(self.docker and self.compose and self.git and self.checkout),
         }
@@ -235,6 +247,8 @@ def read_host(variables: Mapping[str, Any], system: System, runner: Runner) -> H
         apt_lists=any(name.endswith(("_Packages", "_Packages.lz4", "_InRelease", "_Release")) for name in system.entries(_APT_LISTS)),
         checkout=_has_checkout(home, variables.get("scheduler_compose_files"), system),
         local_repository=isinstance(repository, str) and is_local(repository) and system.exists(local_path(repository)),
+        container=system.exists("/run/systemd/container"),
+        time_daemon=next((name for path, name in _TIME_DAEMONS.items() if system.exists(path)), ""),
     )
 
 

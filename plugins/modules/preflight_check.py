@@ -248,6 +248,16 @@ host:
       description: Whether all compose files are in C(scheduler_home).
       type: bool
       sample: true
+    container:
+      description: Whether the host is a container itself.
+      type: bool
+      sample: false
+      version_added: 0.6.0
+    time_daemon:
+      description: The program that sets the clock; empty if there is none.
+      type: str
+      sample: chronyd
+      version_added: 0.6.0
     ready_for_apt:
       description: Whether a check mode can ask apt - python3-apt is there, and so are package lists.
       type: bool

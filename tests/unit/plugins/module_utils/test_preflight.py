@@ -70,6 +70,8 @@ HOST = Host(
     apt_lists=True,
     checkout=True,
     local_repository=False,
+    container=False,
+    time_daemon="",
 )
 BARE = replace(HOST, docker="", docker_client=False, docker_unit="", compose="", git=False, checkout=False)
 
@@ -461,6 +463,20 @@ def test_a_deployed_host() -> None:
     host = read_host({**VARIABLES, "scheduler_repo": "file:///srv/x.git"}, system, commands)
     assert (host.docker, host.compose, host.docker_unit) == ("26.1.5", "2.26.1", "active")
     assert (host.git, host.apt_lists, host.checkout, host.local_repository) == (True, True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/usr/sbin/chronyd", (False, "chronyd")),
+        ("/usr/sbin/ntpd", (False, "ntpd")),
+        ("/etc/systemd/system/sysinit.target.wants/systemd-timesyncd.service", (False, "systemd-timesyncd")),
+        ("/run/systemd/container", (True, "")),
+    ],
+)
+def test_who_sets_the_clock(path: str, expected: tuple[bool, str]) -> None:
+    host = read_host(VARIABLES, FakeSystem({**OS_RELEASE, path: ""}, {"/": 10**12}), Commands({}))
+    assert (host.container, host.time_daemon) == expected
 
 
 def test_an_engine_that_does_not_answer() -> None:

@@ -113,6 +113,8 @@ def test_a_good_server(repository: Any, commit: str) -> None:
             "git": False,
             "python_apt": False,
             "checkout": False,
+            "container": False,
+            "time_daemon": "",
             "ready_for_apt": False,
             "ready_for_stack": False,
         },
