@@ -160,7 +160,8 @@ def authority_fixture(server: Server, tmp_path_factory: pytest.TempPathFactory) 
         server.ssh(f"docker exec {NGINX} nginx -s reload")
     finally:
         authority.stop()
-        server.ssh(f"certbot delete --non-interactive --cert-name {P} || true; rm -rf {FORCED} {UNIT} {STATE}/acme; systemctl daemon-reload")
+        server.ssh(f"certbot delete --non-interactive --cert-name {P} || true")
+        server.ssh(f"rm -rf {FORCED} {UNIT} {STATE}/acme; systemctl daemon-reload")
 
 
 def test_the_proxy_serves_it_and_a_second_run_changes_nothing(server: Server, authority: Authority) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils import preflight_live
-from ansible_collections.residency.scheduler.plugins.module_utils.command import SubprocessRunner
+from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, SubprocessRunner
 
 
 @pytest.fixture(name="port", params=[socket.AF_INET, socket.AF_INET6])
