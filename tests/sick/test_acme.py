@@ -26,6 +26,7 @@ STATE = f"/var/lib/{P}"
 TLS, HOOK, LOCK = f"{STATE}/tls", f"/usr/bin/python3 {STATE}/acme/hook.py", f"/run/{P}/{P}.lock"
 CONF = f"/opt/{P}/nginx/nginx.conf"
 NGINX = f"$(docker ps -q --filter label=com.docker.compose.project={P} --filter label=com.docker.compose.service=nginx)"
+UNIT = "/etc/systemd/system/certbot.service.d"
 FORCED = "/run/systemd/system/certbot.service.d"
 #: The renewal as certbot's timer starts it, except that it is not due.
 RENEW = f"""
@@ -159,7 +160,8 @@ def authority_fixture(server: Server, tmp_path_factory: pytest.TempPathFactory) 
         server.ssh(f"docker exec {NGINX} nginx -s reload")
     finally:
         authority.stop()
-        server.ssh(f"certbot delete --non-interactive --cert-name {P} || true; rm -rf {FORCED} {STATE}/acme; systemctl daemon-reload")
+        server.ssh(f"certbot delete --non-interactive --cert-name {P} || true")
+        server.ssh(f"rm -rf {FORCED} {UNIT} {STATE}/acme; systemctl daemon-reload")
 
 
 def test_the_proxy_serves_it_and_a_second_run_changes_nothing(server: Server, authority: Authority) -> None:

@@ -105,6 +105,13 @@ def test_a_list_where_none_belongs(name: str) -> None:
     assert findings({name: ["x"]}) == [(name, "a list of 1")]
 
 
+def test_the_settings_of_acme() -> None:
+    assert findings({"environment_acme": {}}) == [("environment_acme", "nothing")]
+    assert findings({"environment_acme": {"agree_terms": True}, "scheduler_domain": "localhost"}) == [("scheduler_domain", '"localhost"')]
+    # A domain that is wrong already is told once.
+    assert findings({"environment_acme": {"agree_terms": True}, "scheduler_domain": ""}) == [("scheduler_domain", "nothing")]
+
+
 def test_an_absent_variable_is_missing() -> None:
     found = decide(Inputs({}, SECRETS, REQUIRED, None), HOST, LIMITS)
     assert {finding.subject for finding in found} == set(VARIABLES) - {"scheduler_env", "scheduler_tls_dir"}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils import preflight_live
-from ansible_collections.residency.scheduler.plugins.module_utils.command import SubprocessRunner
+from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, SubprocessRunner
 
 
 @pytest.fixture(name="port", params=[socket.AF_INET, socket.AF_INET6])
@@ -113,3 +113,10 @@ def test_a_checkout_of_another_user(checkout: Path, tmp_path: Path, monkeypatch:
     assert (finding.subject, finding.found) == ("scheduler_home", "a checkout of another user, which git refuses to read")
     settings.write_text(f"[safe]\n\tdirectory = {checkout}\n", encoding="utf-8")
     assert preflight_live.check_checkout(str(checkout), "", SubprocessRunner()) == []
+
+
+def test_certbot_can_be_had(runner) -> None:
+    assert preflight_live.check_certbot(True, runner()) == []
+    assert preflight_live.check_certbot(False, runner(("apt-cache show --no-all-versions certbot", "Package: certbot\n"))) == []
+    missing = CommandResult(("apt-cache",), 100, "", "E: No packages found", 0.1)
+    assert [finding.subject for finding in preflight_live.check_certbot(False, runner(("apt-cache show", missing)))] == ["certbot"]
