@@ -212,14 +212,14 @@ def main(words: list[str], folder: str) -> int:
         elif words == ["cleanup"]:
             cleanup(settings, folder, os.environ["CERTBOT_TOKEN"])
         elif words in (["deploy"], ["deploy", "--replace"]):
-            print(deploy(settings, replace="--replace" in words))
+            sys.stdout.write(deploy(settings, replace="--replace" in words) + "\n")
         else:
             raise Failed("Say challenge, cleanup or deploy.")
     except Failed as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], os.path.dirname(os.path.abspath(__file__))))
+    raise SystemExit(main(sys.argv[1:], os.path.dirname(os.path.abspath(__file__))))
