@@ -7,7 +7,6 @@ import sys
 import scenarios
 from steps import Step, conclude, run_all
 
-
 #: Scenarios that take more than ten minutes.
 LONG = ("releases", "migrations")
 
