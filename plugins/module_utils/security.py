@@ -202,6 +202,13 @@ RULES: dict[str, Rule] = {
             "Take the mount away, or put a proxy between that allows only what is needed: the socket is root on the host.",
             "security_network",
         ),
+        "network.firewall": (
+            "medium",
+            "firewall",
+            "one that drops what nobody has let in",
+            "Set server_firewall: true, or turn on one of your own.",
+            "security_firewall",
+        ),
         # ---- containers ----------------------------------------------------------------------------------------------
         "containers.privileged": (
             "critical",

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ansible_collections.residency.scheduler.plugins.module_utils import firewall
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, require
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.security import Observation, each, unmade
@@ -182,3 +183,12 @@ def observe_daemon(runner: Runner) -> list[Observation]:
     if result.rc != 0 or said not in ("true", "false"):
         return [unmade("containers.live_restore", result.last_lines(1) or "docker info says nothing of it")]
     return [Observation("containers.live_restore", said == "true", "on" if said == "true" else "off")]
+
+
+def observe_firewall(runner: Runner) -> Observation:
+    """Look for a chain of nftables that drops what comes in; ufw and firewalld have one as well."""
+    listed = runner.run(["nft", "--json", "list", "ruleset"], timeout=10)
+    if listed.rc != 0:
+        return Observation("network.firewall", False, f"nft does not tell: {listed.last_lines(1) or f'exit code {listed.rc}'}")
+    name = firewall.foreign(listed.stdout, [])
+    return Observation("network.firewall", bool(name), name or "nothing of nftables drops what comes in")

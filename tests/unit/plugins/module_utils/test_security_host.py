@@ -171,3 +171,22 @@ def test_no_docker(runner: Callable[..., Any]) -> None:
 def test_live_restore(answer: str | CommandResult, good: bool, made: bool, runner: Callable[..., Any]) -> None:
     (seen,) = security_host.observe_daemon(runner(("docker info", answer)))
     assert (seen.good, seen.made) == (good, made)
+
+
+@pytest.mark.parametrize(
+    ("recording", "good", "found"),
+    [
+        ("nft-1.0.6-ruleset-own-table.json", True, "the table of nftables inet mine"),
+        ("nft-1.0.6-ruleset-firewalld.json", True, "the table of nftables inet firewalld"),
+        ("nft-1.0.6-ruleset-docker-fail2ban.json", False, "nothing of nftables drops what comes in"),
+    ],
+)
+def test_a_firewall(runner, recorded, recording: str, good: bool, found: str) -> None:
+    seen = security_host.observe_firewall(runner(("nft --json list ruleset", recorded(recording))))
+    assert (seen.rule, seen.good, seen.found) == ("network.firewall", good, found)
+
+
+def test_no_program_that_would_tell_of_a_firewall(runner) -> None:
+    missing = CommandResult(("nft",), 127, "", "nft: command not found", 0.1)
+    seen = security_host.observe_firewall(runner(("nft", missing)))
+    assert (seen.good, seen.found) == (False, "nft does not tell: nft: command not found")
