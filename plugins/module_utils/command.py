@@ -92,10 +92,11 @@ class SubprocessRunner:
 def clean_environment(environment: dict[str, str]) -> dict[str, str]:
     """Return *environment* without what would silently change a compose project or a parser's input.
 
-    Shell variables beat ``--env-file`` in Compose, so a stray COMPOSE_FILE would describe another project.
+    Shell variables beat ``--env-file`` in Compose, so a stray COMPOSE_FILE would describe another project. While Compose builds, it would
+    have git tell of the checkout, and hand it all of ``.env`` in its environment (docs.docker.com, BUILDX_GIT_INFO).
     """
     kept = {name: value for name, value in environment.items() if not name.startswith("COMPOSE_")}
-    return {**kept, "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "GIT_TERMINAL_PROMPT": "0"}
+    return {**kept, "LC_ALL": "C.UTF-8", "NO_COLOR": "1", "GIT_TERMINAL_PROMPT": "0", "BUILDX_GIT_INFO": "false"}
 
 
 def require(result: CommandResult, what: str, remedy: str, secrets: Sequence[str] = ()) -> CommandResult:

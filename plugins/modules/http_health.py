@@ -88,10 +88,10 @@ latency:
 from collections.abc import Mapping
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils.check import failed, summary
 from ansible_collections.residency.scheduler.plugins.module_utils.endpoints import ENDPOINT_SPEC, parse_endpoints, probe_all
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
+from ansible_collections.residency.scheduler.plugins.module_utils.quiet_module import QuietModule
 
 
 def run(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def run(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Wire parameters, adapters and result together."""
-    module = AnsibleModule(
+    module = QuietModule(
         argument_spec={
             "endpoints": {"type": "list", "elements": "dict", "required": True, "options": ENDPOINT_SPEC},
             "fail": {"type": "bool", "default": True},

@@ -145,13 +145,13 @@ logs:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils.command import SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC
 from ansible_collections.residency.scheduler.plugins.module_utils.database import QUERY_SPEC
 from ansible_collections.residency.scheduler.plugins.module_utils.endpoints import ENDPOINT_SPEC
 from ansible_collections.residency.scheduler.plugins.module_utils.health import SystemClock
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
+from ansible_collections.residency.scheduler.plugins.module_utils.quiet_module import QuietModule
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import SERVICES_SPEC
 from ansible_collections.residency.scheduler.plugins.module_utils.verification import Verification
 
@@ -173,7 +173,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 
 def main() -> None:
     """Wire parameters, adapters and result together."""
-    module = AnsibleModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
+    module = QuietModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
     finish(module, lambda: Verification(module.params, SubprocessRunner(), SystemClock()).run())
 
 

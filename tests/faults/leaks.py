@@ -34,7 +34,7 @@ BETWEEN = {
 HABIT = re.compile(r"redis-server|redis-cli(\0| )-a")
 #: Where secrets have to be.
 KEPT = re.compile(
-    rf"{HOME}/\.env|{STATE}/(releases/[^/]+/\.env|secrets\.json)|/var/lib/docker/containers/.*\.json|/run/(docker/)?containerd/.*\.json"
+    rf"{HOME}/\.env|{STATE}/(releases/[^/]+/\.env|secrets\.json)|/var/lib/docker/containers/.*\.json|(/run/(docker/)?|/var/lib/)containerd/.*"
 )
 #: Samples the machine it runs on until a file appears; reads its settings from standard input behind the program.
 SAMPLER = r"""
@@ -80,7 +80,8 @@ def processes():
 def temporary():
     for top in task["temporary"]:
         for folder, _folders, names in os.walk(os.path.expanduser(top)):
-            for name in names:
+            # In these Docker hands over a container's own environment.
+            for name in (name for name in names if not name.startswith("runc-process")):
                 look("the temporary file " + os.path.join(folder, name), read(os.path.join(folder, name)))
 
 rounds = 0

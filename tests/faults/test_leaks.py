@@ -23,7 +23,7 @@ from leaks import Watch, canaries, needles, on_the_server, search
 from oracle import Run
 from play import Prepared, kept_by, play
 from results import note
-from test_server_faults import fill_backups, make_room_for_backups
+from test_server_faults import BACKUPS
 
 
 def spoil_environment(server: Server) -> None:
@@ -34,6 +34,26 @@ def spoil_environment(server: Server) -> None:
 def mend_environment(server: Server) -> None:
     """Let the file be replaced again."""
     server.ssh(f"umount {HOME}/.env")
+
+
+def lock_checkout(server: Server) -> None:
+    """Leave a lock of git's behind, as somebody does whose editor has crashed."""
+    server.ssh(f"touch {HOME}/.git/index.lock")
+
+
+def unlock_checkout(server: Server) -> None:
+    """Take it away."""
+    server.ssh(f"rm -f {HOME}/.git/index.lock")
+
+
+def close_backups(server: Server) -> None:
+    """Let nobody write a backup."""
+    server.ssh(f"mount --bind {BACKUPS} {BACKUPS}; mount -o remount,ro,bind {BACKUPS}")
+
+
+def open_backups(server: Server) -> None:
+    """Let backups be written again."""
+    server.ssh(f"umount {BACKUPS}")
 
 
 @dataclass(frozen=True)
@@ -61,10 +81,10 @@ def failures(server: Server) -> tuple[Failure, ...]:
     return (
         Failure("preflight", {"scheduler_secrets": {**server.secrets, "DB_PASSWORD": f"{server.secrets['DB_PASSWORD']}/"}}),
         Failure("server", {"server_packages": ["no-such-package"]}),
-        Failure("code", {"scheduler_version": "0123456789" * 4}),
+        Failure("code", {"scheduler_version": "v1.0.0"}, make=lock_checkout, mend=unlock_checkout),
         Failure("environment", {"scheduler_env": {**settings, "LOG_LEVEL": "debug"}}, make=spoil_environment, mend=mend_environment),
         Failure("images", {"scheduler_env": {**settings, "PYTHON_IMAGE": "residency-bed/none:1"}}),
-        Failure("backup", {"scheduler_version": "v1.0.0"}, make=fill_backups, mend=make_room_for_backups),
+        Failure("backup", {"scheduler_version": "v1.0.0"}, make=close_backups, mend=open_backups),
         Failure("database", {"scheduler_version": "bad-migration"}),
         # It prints its whole environment, and the run tells the last lines of its log.
         Failure("services", {"scheduler_version": "bad-crash"}),
@@ -123,7 +143,8 @@ def test_no_secret_leaks(prepared: Prepared, tmp_path: Path) -> None:
             if run.rc != 2 or failing_role(run) != failure.role:
                 told.append(f"{failure.role}: {run.playbook} ended with {run.rc}, in {failing_role(run)}")
         for playbook in ("deploy.yml", "backup.yml", "restore_drill.yml", "preflight.yml", "verify.yml"):
-            runs.append(play(server, playbook, "-e", "scheduler_version=v0.9.0", kept=kept))
+            # The database has logged why migrations failed.
+            runs.append(play(server, playbook, "-e", "scheduler_version=v0.9.0", "-e", "verify_log_seconds=5", kept=kept))
             told += [] if runs[-1].rc == 0 else [f"{playbook} ended with {runs[-1].rc}: {runs[-1].output[-2000:]}"]
     found = watch.found + search(server.secrets, kept_by(runs, kept, server)) + on_the_server(server, began) + prepared.leaks
     note("secrets are searched after runs that fail at each stage, and after good ones", "each stage", None, told + found)
