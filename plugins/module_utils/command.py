@@ -133,8 +133,9 @@ def secret_forms(secret: str) -> set[str]:
     plain = {secret, *(line for line in secret.splitlines() if len(line) >= _SHORTEST_LINE)}
     # The outer quotes left out, since more may stand between them.
     escaped = {text[1:-1] for value in plain for text in (repr(value), json.dumps(value), json.dumps(value, ensure_ascii=False))}
-    # A quote within single quotes: shlex of Python, other shells, Compose.
+    # A quote within single quotes: shlex of Python, other shells, Compose; a dollar as Compose doubles it, and within double quotes.
     quoted = {value.replace("'", other) for value in plain for other in ("'\"'\"'", "'\\''", "\\'")}
+    quoted |= {value.replace("$", other) for value in plain for other in ("$$", "\\$")}
     web = {form for value in plain for form in (quote(value), quote(value, safe=""), quote_plus(value))}
     encoded = {code(secret.encode()).decode().rstrip("=") for code in (b64encode, urlsafe_b64encode)}
     return {form for form in plain | escaped | quoted | web | encoded if len(form) >= _SHORTEST_SECRET}

@@ -30,7 +30,9 @@ _DEPRECATED = re.compile(r"#.*?\bdeprecated\b[:;,.\s-]*(.*)$", re.IGNORECASE)
 _REFERENCE = re.compile(r"\$(?:\$|\{(?P<braced>[A-Za-z_]\w*)(?:(?P<operator>:?-)(?P<default>[^}]*))?\}|(?P<plain>[A-Za-z_]\w*))")
 _URL_USER = re.compile(r"[a-z][a-z0-9+.-]*://[^/@\s]*@", re.IGNORECASE)
 #: Names in a compose file, and the mark of those that it requires. Compose 2.26's own list (``config --variables``) leaves some out.
-_USED = re.compile(r"(?<!\$)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(:?\?)?)")
+_USED = re.compile(r"(?<!\$)\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)(:\?)?)")
+_INSTEAD = re.compile(r"\$\{\w+:?-$")
+_COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
 _PLACEHOLDER = re.compile(
     r"your[_-]|change[_-]?me|changeme|replace[_-]?(me|with)|placeholder|generate_with|<[^>]+>|xxx+|"
     r"^secure_random_password|^todo$",
@@ -49,6 +51,8 @@ def parse(text: str) -> dict[str, str]:
             continue
         name, value = match.groups()
         if value[:1] == "'":
+            # As it is: what seems to be a blank at the end may be in the middle of a value with several lines.
+            value = line[match.start(2) :]
             while not (quoted := _SINGLE_QUOTED.search(value)):
                 following = next(lines, None)
                 if following is None:
@@ -149,8 +153,13 @@ def _broken(name: str, why: str) -> Problem:
 
 
 def used_names(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the names that a compose file takes from the environment, and those of them that it requires."""
-    found = [(plain or braced, bool(mark)) for plain, braced, mark in _USED.findall(text)]
+    """Return the names that a compose file takes from the environment, and those of them that must not be empty."""
+    bare = _COMMENT.sub(r"\1", text)
+    # What stands in for another name, behind its "-", is not required.
+    found = [
+        (match.group(1) or match.group(2), bool(match.group(3)) and not _INSTEAD.search(bare, 0, match.start()))
+        for match in _USED.finditer(bare)
+    ]
     return frozenset(name for name, _required in found), frozenset(name for name, required in found if required)
 
 

@@ -22,7 +22,14 @@ TABLE = "inet residency_scheduler"
 _SSH = ("sshd", "dropbear")
 _PORTS = re.compile(r"^(\d{1,5})(?:-(\d{1,5}))?$")
 _INTERFACE = re.compile(r"^[A-Za-z0-9_.:-]{1,15}\*?$")
-_LISTENER = re.compile(r'^LISTEN\s+\d+\s+\d+\s+(\S+):(\d+)\s+\S+(?:\s+users:\(\("([^"]+)")?', re.MULTILINE)
+_LISTENER = re.compile(r'^(tcp|udp)\s+\w+\s+\d+\s+\d+\s+(\S+):(\d+)\s+\S+(?:\s+users:\(\("([^"]+)")?', re.MULTILINE)
+#: systemd listens in their place until somebody comes in (ssh.socket of Ubuntu).
+_SSH_PORT = 22
+#: What listens for other hosts on UDP without a process is the kernel's: WireGuard, VXLAN. The others end tunnels as well.
+_TUNNELS = ("", "openvpn", "charon", "pluto")
+_CONTAINERS = "docker-proxy"
+#: Of DHCP clients, whose answers are let in by rules of their own.
+_OWN_PORTS = (68, 546)
 _WHAT = "Reading the firewall's options failed"
 
 
@@ -42,15 +49,20 @@ class Opening:
 
 @dataclass(frozen=True)
 class Listener:
-    """A TCP port on which a program listens."""
+    """A port on which a program listens; the kernel itself where the program is empty."""
 
     address: str
     port: int
     program: str
+    protocol: str = "tcp"
 
     def is_local(self) -> bool:
         """Tell whether only this host reaches it."""
         return self.address.startswith(("127.", "[::1]", "[::ffff:127."))
+
+    def told(self) -> str:
+        """Return it as people read it."""
+        return f"{self.port}{'' if self.protocol == 'tcp' else '/udp'} ({self.program or 'a program that is not shown'})"
 
 
 @dataclass(frozen=True)
@@ -114,25 +126,48 @@ def _network(source: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
 
 def ways_in(listeners: Iterable[Listener], connection_port: int, sources: Sequence[str]) -> tuple[Opening, ...]:
     """Return the openings for SSH: where sshd listens, and where the connection of this very run came in."""
-    ports = {listener.port for listener in listeners if listener.program in _SSH and not listener.is_local()}
+    ports = {
+        listener.port
+        for listener in listeners
+        if (listener.program in _SSH or (listener.program == "systemd" and listener.port == _SSH_PORT)) and not listener.is_local()
+    }
     networks = _networks(sources)
     return tuple(Opening(str(port), "tcp", networks) for port in sorted(ports | ({connection_port} if connection_port else set())))
 
 
 def parse_listeners(text: str) -> list[Listener]:
-    """Parse ``ss --no-header --listening --tcp --numeric --processes``."""
-    return [Listener(address, int(port), program) for address, port, program in _LISTENER.findall(text)]
+    """Parse ``ss --no-header --listening --tcp --udp --numeric --processes``."""
+    return [Listener(address, int(port), program, protocol) for protocol, address, port, program in _LISTENER.findall(text)]
 
 
-def closes(wanted: Wanted, listeners: Iterable[Listener]) -> list[str]:
-    """Return the ports that are reached from outside today, and would be no more."""
-    tcp = [opening for opening in (*wanted.public, *wanted.ssh) if opening.protocol == "tcp"]
+def closes(wanted: Wanted, listeners: Iterable[Listener]) -> list[Listener]:
+    """Return what is reached from outside today, and would be no more; one of each port."""
+    openings = (*wanted.public, *wanted.ssh)
     found = {
-        listener.port: listener.program or "a program that is not shown"
+        (listener.port, listener.protocol): listener
         for listener in listeners
-        if not listener.is_local() and not any(opening.includes(listener.port) for opening in tcp)
+        if not listener.is_local()
+        and not any(opening.includes(listener.port) and opening.protocol == listener.protocol for opening in openings)
+        and not (listener.protocol == "udp" and listener.port in _OWN_PORTS)
     }
-    return [f"{port} ({program})" for port, program in sorted(found.items())]
+    return [found[key] for key in sorted(found)]
+
+
+def refuse(wanted: Wanted, closed: Sequence[Listener]) -> None:
+    """Refuse rules that would shut somebody out who is meant to come in.
+
+    :raises Problem: there is no way in by SSH, or a tunnel ends here, or a container publishes a port, that nobody has named.
+    """
+    ways = [*wanted.ssh, *(opening for opening in wanted.public if opening.includes(_SSH_PORT) and opening.protocol == "tcp")]
+    doubtful = [item for item in closed if item.program == _CONTAINERS or (item.protocol == "udp" and item.program in _TUNNELS)]
+    if not ways:
+        why = "no port was found on which SSH comes in"
+    elif doubtful:
+        why = f"it would close {', '.join(item.told() for item in doubtful)}: what containers publish, or the end of a tunnel"
+    else:
+        return
+    remedy = "Name what has to stay open in server_firewall_allow ([{port: 51820, protocol: udp}]); server_firewall: false goes without."
+    raise Problem("Loading the firewall was refused", why, f"Nothing was loaded. {remedy} docs/server.md has more.")
 
 
 def parse_uplinks(ipv4: str, ipv6: str) -> set[str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
-from ansible_collections.residency.scheduler.plugins.module_utils.finding import WARNS, Finding, redact_url, show
+from ansible_collections.residency.scheduler.plugins.module_utils.finding import STOPS, WARNS, Finding, redact_url, show
 
 _PGP = re.compile(r"\s*-----BEGIN PGP PUBLIC KEY BLOCK-----")
 _SSH = re.compile(r"\s*(?:sk-)?(?:ssh|ecdsa)-[\w@.-]+ [A-Za-z0-9+/]+=*(?: [^\n]*)?\s*")
@@ -43,9 +44,14 @@ class Release:
     kind: str
 
 
-def programs(keys: Sequence[str]) -> list[str]:
-    """Return the programs that a look into a release needs: git, and what knows the signatures of these keys."""
-    return ["git", *(["gpg"] if any(map(_PGP.match, keys)) else []), *(["ssh-keygen"] if any(map(_SSH.fullmatch, keys)) else [])]
+def check_programs(keys: Sequence[str], host: str) -> list[Finding]:
+    """Return a finding for each program that is missing and that knows the signatures of these keys."""
+    needed = {"gpg": ("gnupg", any(map(_PGP.match, keys))), "ssh-keygen": ("openssh-client", any(map(_SSH.fullmatch, keys)))}
+    return [
+        Finding(_KEYS, f"no {program} on {host}", "the program that knows these signatures", f"Install it: apt-get install {package}.")
+        for program, (package, wanted) in needed.items()
+        if wanted and not shutil.which(program)
+    ]
 
 
 def check_keys(keys: Sequence[str]) -> list[Finding]:
@@ -76,17 +82,17 @@ def inspect(release: Release, keys: Sequence[str], changelog: str, runner: Runne
             answer = runner.run(words, timeout=timeout)
             if answer.rc != 0 or answer.timed_out:
                 why = f"no answer within {timeout:.0f} s" if answer.timed_out else redact_url(answer.last_lines(3)).strip()
-                return [_unknown(release, why.rstrip(". "))]
+                return [_unknown(release, why.rstrip(". "), STOPS if keys else WARNS)]
         findings = list(_signature(release, local, keys, folder, runner)) if keys else []
         if changelog and release.kind == "tag":
             findings += _changelog(release, changelog, runner.run([*git, "show", f"{release.commit}:{changelog}"], timeout=timeout).stdout)
         return findings
 
 
-def _unknown(release: Release, why: str) -> Finding:
+def _unknown(release: Release, why: str, severity: str) -> Finding:
     found = f"{show(release.version)}, which cannot be fetched from {redact_url(release.repository)} ({why})"
     remedy = f"Try `git fetch --depth 1 {redact_url(release.repository)} {release.version}` in a clone."
-    return Finding("scheduler_version", found, "a version that can be fetched", remedy)
+    return Finding("scheduler_version", found, "a version that can be fetched", remedy, severity)
 
 
 def _signature(release: Release, reference: str, keys: Sequence[str], folder: str, runner: Runner) -> Iterator[Finding]:

@@ -110,7 +110,8 @@ def lacking(size: int, needs: Sequence[dump.Need]) -> list[Finding]:
             "disk for the database",
             f"{dump.readable(need.free)} free for {need.purpose}",
             f"{dump.readable(need.needed)}, since the database has {dump.readable(size)}",
-            "Make room there, or name a folder with more in scheduler_backup_dir.",
+            "A migration will be refused for it. Make room there, or name a folder with more in scheduler_backup_dir.",
+            WARNS,
         )
         for need in needs
         if need.needed > need.free

@@ -140,9 +140,9 @@ def _service_fault(service: object) -> tuple[str, str] | None:
         return f"the unknown option {show(unknown[0])}", f"one of {', '.join(known)}"
     if not isinstance(service.get("name"), str) or not _SERVICE.fullmatch(service["name"]):
         return f"the name {show(service.get('name'))}", "the service's name in the compose files"
-    wanted_kind = service.get("kind", "container")
+    wanted_kind = service.get("kind")
     if wanted_kind not in KINDS:
-        return f"the kind {show(wanted_kind)}", f"one of {', '.join(KINDS)}"
+        return f"the kind {show(wanted_kind)}" if wanted_kind else "no kind", f"one of {', '.join(KINDS)}"
     port = service.get("port")
     if (port is not None or wanted_kind == "http") and not (isinstance(port, int) and not isinstance(port, bool) and 1 <= port <= 65535):
         return f"the port {show(port)}", "a port from 1 to 65535"

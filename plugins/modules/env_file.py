@@ -241,7 +241,6 @@ def merge(
     texts = {str(name): _text(str(name), value) for name, value in given.items()}
     left = {name: value for name, value in defaults.items() if name not in texts}
     missing = {name: "required by the compose files" for name in required if not {**left, **texts}.get(name)}
-    missing |= {name: "empty in the example file" for name, value in left.items() if not value}
     missing |= {name: "a placeholder in the example file" for name, value in left.items() if dotenv.is_placeholder(value)}
     if missing:
         remedy = 'Give a value in scheduler_env, or in scheduler_secrets if it is a secret; "" where none is wanted.'

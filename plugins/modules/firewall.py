@@ -99,7 +99,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 closes:
-  description: TCP ports with their programs that were reached from outside before, and are no more.
+  description: Ports with their programs that were reached from outside before, and are no more.
   returned: where rules are loaded, or would be
   type: list
   elements: str
@@ -170,6 +170,7 @@ ExecStop=/usr/sbin/nft delete table {firewall.TABLE}
 [Install]
 WantedBy=sysinit.target
 """
+LISTENERS = "ss --no-header --listening --tcp --udp --numeric --processes"
 LISTING = f"nft --stateless list table {firewall.TABLE}"
 #: Takes rules back that nobody has kept: to those of before, or to none.
 UNDO = "residency-firewall-undo"
@@ -244,7 +245,7 @@ def run(parameters: Mapping[str, Any], check_mode: bool, host: Host, runner: Run
     """Take the rules away, or look at what there is and load them."""
     if parameters["state"] == "absent":
         return _remove(check_mode, host, runner)
-    listeners = firewall.parse_listeners(_ask(runner, ["ss", "--no-header", "--listening", "--tcp", "--numeric", "--processes"]).stdout)
+    listeners = firewall.parse_listeners(_ask(runner, LISTENERS.split()).stdout)
     uplinks = firewall.parse_uplinks(host.read("/proc/net/route"), host.read("/proc/net/ipv6_route"))
     everyone = tuple(firewall.Opening(str(port)) for port in parameters["ports"])
     wanted = firewall.Wanted(
@@ -253,11 +254,12 @@ def run(parameters: Mapping[str, Any], check_mode: bool, host: Host, runner: Run
         interfaces=firewall.check_interfaces(parameters["interfaces"], uplinks),
     )
     text = firewall.render(wanted)
+    closed = firewall.closes(wanted, listeners)
     result: dict[str, Any] = {
         "changed": True,
         "foreign": "",
         "ssh_ports": [opening.port for opening in wanted.ssh],
-        "closes": firewall.closes(wanted, listeners),
+        "closes": [listener.told() for listener in closed],
         "diff": {"before_header": RULES, "after_header": RULES, "before": host.read(RULES), "after": text},
     }
     if not host.has_nft():
@@ -275,6 +277,9 @@ def run(parameters: Mapping[str, Any], check_mode: bool, host: Host, runner: Run
     if other:
         told = f"{other} is on: it was left alone, and no firewall was loaded beside it. It may not cover what Docker publishes."
         return {**result, "changed": False, "foreign": other, "closes": [], "diff": {"before": "", "after": ""}, "warnings": [told]}
+    if not found.loaded:
+        # Later ones were closed to begin with.
+        firewall.refuse(wanted, closed)
     if result["closes"]:
         told = f"The firewall closes {', '.join(result['closes'])}. What has to stay open belongs into server_firewall_allow."
         result["warnings"] = [told]

@@ -85,9 +85,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 git:
-  description:
-    - Whether git is installed on this host, and what the signatures of O(signing_keys) need (gpg, ssh-keygen).
-    - Where it is not, nothing else is known and there is no finding.
+  description: Whether git is installed on this host. Where it is not, nothing else is known and there is no finding.
   returned: always
   type: bool
   sample: true
@@ -161,7 +159,7 @@ def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> 
     if answer.rc != 0 or answer.timed_out:
         return _result(git=True, finding=_unreachable(repository, answer, timeout, host), seconds=answer.seconds)
     resolution = git_refs.resolve(version, repository, git_refs.parse_refs(answer.stdout))
-    findings = [] if resolution.finding else _look_into(parameters, resolution, runner, timeout)
+    findings = [] if resolution.finding else _look_into(parameters, resolution, runner, timeout, host)
     return _result(
         git=True,
         reachable=True,
@@ -174,17 +172,18 @@ def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> 
     )
 
 
-def _look_into(parameters: dict[str, Any], resolution: git_refs.Resolution, runner: Runner, timeout: float) -> list[Finding]:
+def _look_into(parameters: dict[str, Any], resolution: git_refs.Resolution, runner: Runner, timeout: float, host: str) -> list[Finding]:
     keys = [str(key) for key in parameters["signing_keys"]]
-    wrong = git_release.check_keys(keys)
+    wrong = git_release.check_keys(keys) or git_release.check_programs(keys, host)
     changelog = parameters["changelog"]
     if changelog and parameters["checkout"]:
         head = runner.run(["git", "-C", parameters["checkout"], "rev-parse", "--verify", "HEAD"])
         changelog = "" if head.stdout.strip() == resolution.commit else changelog
-    if wrong or not (keys or changelog):
+    if wrong or not (keys or (changelog and resolution.kind == "tag")):
         return wrong
     release = git_release.Release(parameters["repo"], parameters["version"], resolution.commit, resolution.kind)
-    return git_release.inspect(release, keys, changelog, runner, timeout)
+    # A whole tree takes longer than a list of references.
+    return git_release.inspect(release, keys, changelog, runner, 6 * timeout)
 
 
 def _result(*, git: bool, finding: Finding | None, seconds: float = 0.0, **known: Any) -> dict[str, Any]:
@@ -227,7 +226,7 @@ def main() -> None:
     # A password or token in the address is kept out of the invocation, too, that -vvv shows.
     module.no_log_values.update(re.findall(r"//[^/:@\s]*:([^/@\s]{4,})@", str(module.params["repo"])))
     module.no_log_values.update(re.findall(r"https?://([^/:@\s]{16,})@", str(module.params["repo"])))
-    git = all(shutil.which(program) for program in git_release.programs(module.params["signing_keys"]))
+    git = shutil.which("git") is not None
     finish(module, lambda: run(module.params, SubprocessRunner(), git=git, host=os.uname().nodename))
 
 

@@ -98,6 +98,7 @@ touch /var/run/reboot-required; echo linux-image-amd64 >/var/run/reboot-required
 WORRIES = {"restart", "scheduler_domain", "memory limits", "way back"}
 #: A database that has outgrown the file system of its backups.
 SMALL = "mkdir -p /mnt/small; mount -t tmpfs -o size=1m none /mnt/small"
+NO_ROOM = {"scheduler_backup_dir": "/mnt/small/backups", "preflight_minimum": {"cpus": 99}}
 REPAIR = "rm -rf /var/lib/sick /var/run/reboot-required*; umount /mnt/small 2>/dev/null || true"
 
 
@@ -109,7 +110,7 @@ def test_a_server_that_worries_is_not_refused(server: Server) -> None:
         warned = preflight(server, variables)
         after = server.ssh(DIGEST)
         server.ssh(SMALL)
-        stopped = preflight(server, {**variables, "scheduler_backup_dir": "/mnt/small/backups"})
+        stopped = preflight(server, {**variables, **NO_ROOM})
     finally:
         server.ssh(REPAIR)
     assert warned.returncode == 0, warned.stdout
@@ -118,7 +119,8 @@ def test_a_server_that_worries_is_not_refused(server: Server) -> None:
     assert re.search(r"memory limits: found\s+9\d\d\sGB\sas\sthe\slimits", warned.stdout), warned.stdout
     assert before == after
     assert stopped.returncode == 2, stopped.stdout
-    first = r"1\. disk for the database: found [0-9.]+ [kM]B free for the dump, in /mnt/small/backups"
-    assert re.search(first, stopped.stdout), stopped.stdout
+    assert re.search(r"1\. cpus: found 2", stopped.stdout), stopped.stdout
+    told = r"\d\. disk for the database: found [0-9.]+ [kM]B free for the dump, in /mnt/small/backups"
+    assert re.search(told, stopped.stdout), stopped.stdout
     assert "Warnings, which alone would not stop it:" in stopped.stdout
     assert subjects(stopped.stdout) >= WORRIES

@@ -146,6 +146,8 @@ SEVERAL_LINES = "-----BEGIN KEY-----\nMIIEvQIBADANBg\n}\n-----END KEY-----"
         lambda text: json.dumps({"a": text, "b": 1}, ensure_ascii=False),
         shlex.quote,
         lambda text: dotenv.render({"NAME": text}),
+        lambda text: text.replace("$", "$$"),
+        lambda text: text.replace("$", "\\$"),
         quote,
         quote_plus,
         lambda text: quote(text, safe=""),
@@ -153,7 +155,10 @@ SEVERAL_LINES = "-----BEGIN KEY-----\nMIIEvQIBADANBg\n}\n-----END KEY-----"
         lambda text: base64.urlsafe_b64encode(text.encode()).decode(),
         lambda text: "\n".join(f"backend | {line}" for line in text.splitlines()),
     ],
-    ids=["raw", "repr", "JSON", "JSON in UTF-8", "shell", ".env", "URL", "form", "URL, whole", "base64", "base64 for URLs", "log"],
+    ids=[
+        *("raw", "repr", "JSON", "JSON in UTF-8", "shell", ".env", "Compose", "double quotes"),
+        *("URL", "form", "URL, whole", "base64", "base64 for URLs", "log"),
+    ],
 )
 def test_redact_knows_the_forms(secret: str, show: Callable[[str], str]) -> None:
     shown = redact(f"before {show(secret)} after", [secret])

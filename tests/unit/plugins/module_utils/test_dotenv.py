@@ -148,9 +148,19 @@ LATER=1 # deprecated, use A
 
 def test_names_that_compose_files_use() -> None:
     text = "a: ${A:-x}-${B?why} ${C:?why} $D $$E $${F} '${G:+${H}}'"
-    assert dotenv.used_names(text) == ({"A", "B", "C", "D", "G", "H"}, {"B", "C"})
+    assert dotenv.used_names(text) == ({"A", "B", "C", "D", "G", "H"}, {"C"})
 
 
 def test_a_default_within_a_reference() -> None:
     defaults = {"A": "${EMPTY:-one}${EMPTY-two}${NONE-three}$$", "EMPTY": ""}
     assert dotenv.expand("A", {}, defaults) == "onethree$"
+
+
+def test_a_first_line_that_ends_in_a_blank() -> None:
+    values = {"KEY": "-----BEGIN KEY----- \nabc\n"}
+    assert dotenv.parse(dotenv.render(values)) == values
+
+
+def test_names_that_a_compose_file_requires() -> None:
+    text = "a: x-${A:?why} ${B?} ${C:-${D:?x}} $E $${F:?}\n# ${G:?old}\n  b: x # ${H:?}\n"
+    assert dotenv.used_names(text) == (frozenset("ABCDE"), frozenset("A"))

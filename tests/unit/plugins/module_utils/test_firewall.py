@@ -22,6 +22,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.firewall impor
     parse_listeners,
     parse_openings,
     parse_uplinks,
+    refuse,
     render,
     ways_in,
 )
@@ -128,6 +129,9 @@ def test_who_listens(recorded) -> None:
         Listener("127.0.0.11", 34043, ""),
         Listener("[::]", 22, "sshd"),
         Listener("[::]", 80, "docker-proxy"),
+        Listener("0.0.0.0", 51820, "", "udp"),
+        Listener("127.0.0.1", 323, "chronyd", "udp"),
+        Listener("0.0.0.0", 68, "dhclient", "udp"),
     ]
 
 
@@ -152,7 +156,8 @@ def test_who_is_reached_from_outside(address: str, local: bool) -> None:
     [
         ([Listener("0.0.0.0", 22, "sshd"), Listener("[::]", 22, "sshd")], 22, ["22"]),
         ([Listener("0.0.0.0", 22, "sshd"), Listener("[::]", 2022, "sshd")], 0, ["22", "2022"]),
-        # systemd holds the socket of ssh.socket: then the connection itself tells.
+        # systemd holds the socket of ssh.socket until the first connection.
+        ([Listener("*", 22, "systemd")], 0, ["22"]),
         ([Listener("*", 22, "systemd"), Listener("*", 111, "rpcbind")], 22, ["22"]),
         ([Listener("127.0.0.1", 2222, "sshd")], 0, []),
     ],
@@ -175,8 +180,37 @@ def test_what_is_going_to_be_closed_is_named() -> None:
         Listener("0.0.0.0", 8000, "docker-proxy"),
         Listener("[::]", 8000, "docker-proxy"),
         Listener("0.0.0.0", 161, ""),
+        Listener("0.0.0.0", 161, "snmpd", "udp"),
+        Listener("0.0.0.0", 51820, "", "udp"),
+        Listener("0.0.0.0", 68, "dhclient", "udp"),
     ]
-    assert closes(wanted, listeners) == ["161 (a program that is not shown)", "8000 (docker-proxy)"]
+    told = [listener.told() for listener in closes(wanted, listeners)]
+    assert told == ["161 (a program that is not shown)", "8000 (docker-proxy)", "51820/udp (a program that is not shown)"]
+
+
+OPEN, SSH = (Opening("80"),), (Opening("22"),)
+
+
+@pytest.mark.parametrize(
+    ("public", "ssh", "closed", "words"),
+    [
+        (OPEN, SSH, [Listener("*", 9000, "python3"), Listener("*", 161, "snmpd", "udp")], ""),
+        (OPEN, (), [], "no port was found on which SSH comes in"),
+        ((*OPEN, Opening("22")), (), [], ""),
+        (OPEN, SSH, [Listener("0.0.0.0", 51820, "", "udp")], "51820/udp (a program that is not shown)"),
+        (OPEN, SSH, [Listener("*", 1194, "openvpn", "udp")], "1194/udp (openvpn)"),
+        (OPEN, SSH, [Listener("0.0.0.0", 5678, "docker-proxy")], "5678 (docker-proxy)"),
+    ],
+)
+def test_nobody_is_shut_out(public: tuple[Opening, ...], ssh: tuple[Opening, ...], closed: list[Listener], words: str) -> None:
+    wanted = Wanted(public, ssh, BRIDGES)
+    if not words:
+        refuse(wanted, closed)
+        return
+    with pytest.raises(Problem) as caught:
+        refuse(wanted, closed)
+    assert words in caught.value.message()
+    assert "server_firewall_allow" in caught.value.message()
 
 
 ROUTES = """Iface	Destination	Gateway 	Flags	RefCnt	Use	Metric	Mask		MTU	Window	IRTT

@@ -74,7 +74,8 @@ def test_a_server_without_a_stack(tmp_path: Path, deployed: Deployed, runner) ->
 
 def test_no_room_for_the_dump_nor_for_the_copy(deployed: Deployed, runner) -> None:
     dumped, copied = preflight_stack.check_space(deployed, runner(*database(10**18, 1000)))
-    assert {dumped.severity, copied.severity} == {STOPS}
+    # Only a migration needs it, and that looks itself.
+    assert {dumped.severity, copied.severity} == {WARNS}
     assert {dumped.subject, copied.subject} == {"disk for the database"}
     assert dumped.found.endswith(f"free for the dump, in {deployed.backup_dir}")
     assert dumped.wanted == "1000000000 GB, since the database has 1000000000 GB"

@@ -195,7 +195,7 @@ def test_derived_values_have_what_was_given_percent_encoded() -> None:
     [
         ({"A": "${B}"}, "A refers to B, which has no value"),
         ({"A": "${B}", "B": "${A}"}, "B refers to A, which refers to it"),
-        ({"A": "", "B": "<a name>"}, "no value for A (empty in the example file), B (a placeholder in the example file)"),
+        ({"A": "", "B": "<a name>"}, "no value for B (a placeholder in the example file)"),
     ],
 )
 def test_defaults_that_lead_nowhere(defaults: dict[str, str], told: str) -> None:

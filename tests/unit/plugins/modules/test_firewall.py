@@ -63,7 +63,7 @@ class Server:
         assert timeout > 0
         line = " ".join(argv)
         answers = {
-            "ss --no-header --listening --tcp --numeric --processes": 'LISTEN 0 5 *:9000 *:* users:(("python3",pid=1,fd=3))\n',
+            "ss --no-header --listening --tcp --udp --numeric --processes": 'tcp LISTEN 0 5 *:9000 *:* users:(("python3",pid=1,fd=3))\n',
             firewall.LISTING: self.loaded,
             f"unshare --net sh -c nft --file - && {firewall.LISTING}": f"listed {stdin}",
             "systemctl is-active firewalld.service": "inactive\n",
