@@ -35,6 +35,7 @@ SPEC: dict[str, Any] = {
         "authenticator": {"type": "list", "elements": "str", "default": []},
     },
 }
+_LETS_ENCRYPT = ".letsencrypt.org/"
 #: Endings of names that no public authority issues for (RFC 6761, RFC 6762, ICANN).
 _PRIVATE = ("localhost", "local", "internal", "test", "example", "invalid", "lan", "home", "corp")
 #: How the lines of certbot begin that give no reason.
@@ -175,8 +176,10 @@ def check_settings(settings: object, domain: str) -> list[Finding]:
         if not good:
             findings.append(Finding(f"{name}.{key}", "nothing" if blank(settings.get(key)) else show(settings[key]), wanted, remedy))
     ending = domain.lower().rpartition(".")
-    if domain and not settings.get("ca_file") and (not ending[0] or ending[2] in _PRIVATE):
-        remedy = "Set it to the public name, or give environment_acme.directory and environment_acme.ca_file of your own authority."
+    # Another authority's directory may be that of one's own, which the system's store knows.
+    own = settings.get("ca_file") or _LETS_ENCRYPT not in str(settings.get("directory") or DIRECTORY)
+    if domain and not own and (not ending[0] or ending[2] in _PRIVATE):
+        remedy = "Set it to the public name, or give environment_acme.directory of your own authority (and its ca_file)."
         findings.append(Finding("scheduler_domain", show(domain), "a public name, which Let's Encrypt can reach", remedy))
     return findings
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import dotenv
@@ -86,6 +86,7 @@ class Service:
     :ivar cpus_in_deploy: the limit stands in ``deploy.resources.limits``, not in the service's own ``cpus``.
     :ivar bind_sources: paths on the host that are mounted into the containers.
     :ivar writable_sources: those of them that the containers may write to.
+    :ivar bind_targets: where they are mounted, in the same order.
     """
 
     name: str
@@ -100,6 +101,7 @@ class Service:
     environment: Mapping[str, str]
     ports: tuple[Mapping[str, Any], ...] = ()
     memory: int = 0
+    bind_targets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,28 @@ def read_config(project: Project, runner: Runner, *, extra: str | None = None) -
         project.secrets(),
     )
     return parse_config(result.stdout)
+
+
+def read_unpinned(project: Project, runner: Runner) -> Config:
+    """Return the configuration of a release that has no compose file of ours yet.
+
+    Compose refuses to resolve a service with both ``container_name`` and replicas: the name is taken off for the reading, and each service
+    that has one gets its own name in its place.
+
+    :raises Problem: Compose rejects the files.
+    """
+    named = set()
+    for name in project.files:
+        lone = Project(project.name, project.directory, (name,), project.env_file)
+        result = runner.run(lone.argv("config", "--no-consistency", "--no-interpolate", "--no-normalize", "--format", "json"))
+        if result.rc == 0:
+            named |= {name for name, service in (json.loads(result.stdout).get("services") or {}).items() if service.get("container_name")}
+    resets = "".join(f"  {name}: {{container_name: !reset null}}\n" for name in sorted(named))
+    config = read_config(project, runner, extra=f"services:\n{resets}" if resets else None)
+    return Config(
+        {name: replace(service, container_name=name if name in named else None) for name, service in config.services.items()},
+        config.bind_devices,
+    )
 
 
 def read_hashes(project: Project, runner: Runner) -> dict[str, str]:
@@ -175,4 +199,5 @@ def _service(name: str, value: Mapping[str, Any]) -> Service:
         ports=tuple(port for port in value.get("ports") or [] if port.get("published")),
         # Compose resolves "2G" to bytes, as text.
         memory=int(limits.get("memory") or value.get("mem_limit") or 0),
+        bind_targets=tuple(str(mount["target"]) for mount in binds),
     )

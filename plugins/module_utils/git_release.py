@@ -2,7 +2,7 @@
 # Copyright: Contributors to the residency.scheduler collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A look into a release before it is checked out: who signed it, and whether its changelog speaks of it."""
+"""A look into a release before it is checked out: who signed it, whether its changelog speaks of it, and what is in its files."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
+from ansible_collections.residency.scheduler.plugins.module_utils import release_content
+from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, require
 from ansible_collections.residency.scheduler.plugins.module_utils.finding import STOPS, WARNS, Finding, redact_url, show
+from ansible_collections.residency.scheduler.plugins.module_utils.release_content import Content
 
 _PGP = re.compile(r"\s*-----BEGIN PGP PUBLIC KEY BLOCK-----")
 _SSH = re.compile(r"\s*(?:sk-)?(?:ssh|ecdsa)-[\w@.-]+ [A-Za-z0-9+/]+=*(?: [^\n]*)?\s*")
@@ -65,28 +67,53 @@ def check_keys(keys: Sequence[str]) -> list[Finding]:
     ]
 
 
-def inspect(release: Release, keys: Sequence[str], changelog: str, runner: Runner, timeout: float) -> list[Finding]:
-    """Fetch the version alone into a folder of its own, look into it, and return what is wrong.
+@dataclass(frozen=True)
+class Look:
+    """What is to be looked at in a release.
 
-    :arg keys: public keys of which one has to have signed it; none for no signature.
-    :arg changelog: path in the repository; empty for none.
+    :ivar keys: public keys of which one has to have signed it; none for no signature.
+    :ivar changelog: path in the repository; empty for none.
+    :ivar wanted: what the inventory has for its files; None where they are not looked at.
+    :ivar docker: whether Docker and Compose answer here, on the server itself.
+    """
+
+    keys: Sequence[str]
+    changelog: str
+    wanted: release_content.Wanted | None = None
+    docker: bool = False
+
+
+def inspect(release: Release, look: Look, runner: Runner, timeout: float) -> release_content.Content:
+    """Fetch the version alone into a folder of its own, look into it, and return what is wrong, and its revisions.
+
+    Where its signature is not accepted, nothing of its files is looked at.
     """
     with tempfile.TemporaryDirectory(prefix="residency-release-") as folder:
-        git = ["git", "-C", folder]
+        repository, tree = os.path.join(folder, "git"), os.path.join(folder, "tree")
+        os.mkdir(tree)
+        git = ["git", "--git-dir", repository]
         reference = f"refs/tags/{release.version}" if release.kind == "tag" else release.commit
         local = reference if release.kind == "tag" else "refs/heads/wanted"
         for words in (
-            ["git", "init", "--quiet", "--bare", folder],
+            ["git", "init", "--quiet", "--bare", repository],
             [*git, "fetch", "--quiet", "--depth", "1", "--no-tags", "--", release.repository, f"{reference}:{local}"],
         ):
             answer = runner.run(words, timeout=timeout)
             if answer.rc != 0 or answer.timed_out:
                 why = f"no answer within {timeout:.0f} s" if answer.timed_out else redact_url(answer.last_lines(3)).strip()
-                return [_unknown(release, why.rstrip(". "), STOPS if keys else WARNS)]
-        findings = list(_signature(release, local, keys, folder, runner)) if keys else []
-        if changelog and release.kind == "tag":
-            findings += _changelog(release, changelog, runner.run([*git, "show", f"{release.commit}:{changelog}"], timeout=timeout).stdout)
-        return findings
+                return Content((_unknown(release, why.rstrip(". "), STOPS if look.keys else WARNS),), ())
+        findings = list(_signature(release, local, look.keys, folder, runner)) if look.keys else []
+        unsigned = bool(findings)
+        if look.changelog and release.kind == "tag":
+            told = runner.run([*git, "show", f"{release.commit}:{look.changelog}"], timeout=timeout).stdout
+            findings += _changelog(release, look.changelog, told)
+        if look.wanted is None or unsigned:
+            return Content(tuple(findings), ())
+        work = [*git, "-c", "core.bare=false", "--work-tree", tree]
+        for words in (["read-tree", release.commit], ["checkout-index", "--all"]):
+            require(runner.run([*work, *words], timeout=timeout), "Reading the release failed", "Look at the disk of the temporary folder.")
+        content = release_content.look(tree, look.wanted, runner, docker=look.docker)
+        return Content((*findings, *content.findings), content.revisions)
 
 
 def _unknown(release: Release, why: str, severity: str) -> Finding:
@@ -98,7 +125,7 @@ def _unknown(release: Release, why: str, severity: str) -> Finding:
 def _signature(release: Release, reference: str, keys: Sequence[str], folder: str, runner: Runner) -> Iterator[Finding]:
     wanted = f"one that a key of {_KEYS} has signed"
     remedy = f"Nothing of it was checked out. Ask who publishes the releases; sign by `git tag --sign`, or correct {_KEYS}."
-    git = ["git", "-C", folder]
+    git = ["git", "--git-dir", os.path.join(folder, "git")]
     if release.kind == "tag":
         if runner.run([*git, "cat-file", "-t", reference]).stdout.strip() != "tag":
             yield Finding("scheduler_version", f"{show(release.version)}, a tag without message, author and signature", wanted, remedy)

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,7 @@ class Deployed:
     :ivar checkout: whether the compose files are there.
     :ivar version: what is to be deployed, and
     :ivar commit: what the repository has under that name now; empty if it was not asked.
+    :ivar revisions: ids of Alembic's revisions in the release's files; none where they are not known.
     """
 
     project: Project
@@ -42,6 +43,7 @@ class Deployed:
     checkout: bool
     version: str = ""
     commit: str = ""
+    revisions: frozenset[str] = frozenset()
 
 
 def check(deployed: Deployed, memory_mb: int, runner: Runner, *, at_once: int = 3) -> list[Finding]:
@@ -50,6 +52,8 @@ def check(deployed: Deployed, memory_mb: int, runner: Runner, *, at_once: int = 
     :arg at_once: questions that are asked at the same time: each of them waits for Docker most of its time.
     """
     questions = {"disk for the database": lambda: check_space(deployed, runner)}
+    if deployed.revisions:
+        questions["database"] = lambda: check_revision(deployed, runner)
     unreadable = []
     records = []
     try:
@@ -101,6 +105,31 @@ def check_space(deployed: Deployed, runner: Runner) -> list[Finding]:
         space, needs = dump.read_space(postgres, deployed.backup_dir, deployed.side_database, previous)
         findings += lacking(space["database"], needs)
     return findings
+
+
+def check_revision(deployed: Deployed, runner: Runner) -> list[Finding]:
+    """Return a finding where a database that runs stands at a revision that is none of the release's."""
+    findings = []
+    for service in deployed.databases:
+        try:
+            postgres = find(deployed.project, service, runner)
+        except Problem:  # it does not run: nobody can ask it
+            continue
+        what = "Asking for the database's revision failed"
+        if postgres.run("SELECT to_regclass('alembic_version')", what).strip():
+            standing = [str(row["version_num"]) for row in postgres.rows("SELECT version_num FROM alembic_version", what)]
+            findings += ahead(standing, deployed.revisions, deployed.version)
+    return findings
+
+
+def ahead(standing: Sequence[str], known: Collection[str], version: str) -> list[Finding]:
+    """Return a finding where the database is ahead of the release. Pure."""
+    unknown = sorted(set(standing) - set(known))
+    if not unknown:
+        return []
+    found = f"revision {', '.join(unknown)}, which {show(version)} does not know: the database is ahead of the code"
+    remedy = "Deploy a release that knows it, or go back by rollback.yml, which tells the choices. Never use `alembic stamp`."
+    return [Finding("database", found, "a revision of the release", remedy)]
 
 
 def lacking(size: int, needs: Sequence[dump.Need]) -> list[Finding]:

@@ -127,11 +127,10 @@ seconds:
   sample: 92.1
 """
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -141,8 +140,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils.compose import
     PROJECT_SPEC,
     Config,
     Project,
-    Service,
     read_config,
+    read_unpinned,
 )
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_images
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
@@ -180,7 +179,7 @@ def run(parameters: dict[str, Any], check_mode: bool, runner: Runner) -> dict[st
     """Read what is there, decide what is missing, make it, and return the release's images."""
     project = Project.from_parameters(parameters["project"])
     path = parameters["release_file"]
-    config = _config(project, runner)
+    config = read_unpinned(project, runner)
     release_tag = release_file.tag(parameters["version"], parameters["commit"], config.services.values())
     references = release_file.images(project.name, release_tag, config.services.values())
     wanted = {name: references.get(name, service.image) for name, service in config.services.items()}
@@ -233,31 +232,6 @@ def _keep(images: Sequence[Mapping[str, str]], runner: Runner) -> None:
     for image in images:
         named = runner.run(["docker", "tag", image["id"], image["kept"]])
         require(named, f"Keeping the image {image['reference']} failed", "Look at `docker images`. Nothing that runs was touched.")
-
-
-def _config(project: Project, runner: Runner) -> Config:
-    """Return the resolved configuration without the pairs of container_name and replicas, which Compose refuses to resolve."""
-    named = set()
-    for name in project.files:
-        lone = Project(project.name, project.directory, (name,), project.env_file)
-        result = runner.run(lone.argv("config", "--no-consistency", "--no-interpolate", "--no-normalize", "--format", "json"))
-        if result.rc == 0:
-            named |= set(_container_names(result.stdout))
-    resets = "".join(f"  {name}: {{container_name: !reset null}}\n" for name in sorted(named))
-    config = read_config(project, runner, extra=f"services:\n{resets}" if resets else None)
-    return Config(
-        {name: _with_name(service, name in named) for name, service in config.services.items()},
-        config.bind_devices,
-    )
-
-
-def _container_names(text: str) -> list[str]:
-    services = json.loads(text).get("services") or {}
-    return [name for name, service in services.items() if service.get("container_name")]
-
-
-def _with_name(service: Service, named: bool) -> Service:
-    return replace(service, container_name=service.name if named else None)
 
 
 def _render(project: Project, config: Config, references: dict[str, str], heading: str, public: Sequence[str]) -> str:

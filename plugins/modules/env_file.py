@@ -149,19 +149,19 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils import dotenv, kept_secrets
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner, require
 from ansible_collections.residency.scheduler.plugins.module_utils.environment_names import check_names
+from ansible_collections.residency.scheduler.plugins.module_utils.environment_values import WRITING, merge
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.finding import numbered
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
 MODE = 0o600
-WRITING = "Writing the environment failed"
 
 
 def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict[str, Any]:
@@ -224,40 +224,6 @@ def _present(path: str) -> str:
         return ""
     except OSError as error:
         raise Problem(f"Reading {path} failed", str(error), "Look at the file's type, owner and mode.") from error
-
-
-def merge(
-    defaults: Mapping[str, str], values: Mapping[str, Any], secrets: Mapping[str, Any], required: Collection[str] = ()
-) -> dict[str, str]:
-    """Return the values of the file, sorted by name. Pure.
-
-    :arg required: names that have to have a value.
-    :raises Problem: a name is malformed, a value cannot be written, or there is none but an empty default, or a placeholder.
-    """
-    given = {**values, **secrets}
-    bad = sorted(str(name) for name in given if not dotenv.NAME.match(str(name)))
-    if bad:
-        raise Problem(WRITING, f"{bad[0]!r} is no name of a variable", "Use letters, digits and _.")
-    texts = {str(name): _text(str(name), value) for name, value in given.items()}
-    left = {name: value for name, value in defaults.items() if name not in texts}
-    missing = {name: "required by the compose files" for name in required if not {**left, **texts}.get(name)}
-    missing |= {name: "a placeholder in the example file" for name, value in left.items() if dotenv.is_placeholder(value)}
-    if missing:
-        remedy = 'Give a value in scheduler_env, or in scheduler_secrets if it is a secret; "" where none is wanted.'
-        raise Problem(WRITING, f"no value for {', '.join(f'{name} ({why})' for name, why in sorted(missing.items()))}", remedy)
-    return {name: dotenv.expand(name, texts, defaults) for name in sorted({*defaults, *texts})}
-
-
-def _text(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if value is None or isinstance(value, (dict, list)):
-        # Lists and mappings are JSON in the application's settings (CORS_ORIGINS).
-        return "" if value is None else json.dumps(value)
-    text = str(value)
-    if "\x00" in text:
-        raise Problem(WRITING, f"the value of {name} has a NUL, which no environment takes", f"Choose another value for {name}.")
-    return text
 
 
 def verify(text: str, values: Mapping[str, str], runner: Runner) -> None:

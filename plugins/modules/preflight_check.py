@@ -15,8 +15,8 @@ version_added: 0.1.0
 description:
   - Checks the inventory's variables and secrets, what the repository answered, and the host - system, size, Docker, git, who has the
     ports of the stack's proxy, local changes in the checkout, clock, pending restart, and where the domain leads.
-  - Where a stack is deployed already, also whether its database has room for a backup and a copy, whether its memory limits fit the
-    machine, and whether the last good release still has its images.
+  - Where a stack is deployed already, also whether its database has room for a backup and a copy and stands at a revision that the
+    release knows, whether its memory limits fit the machine, and whether the last good release still has its images.
   - Fails with B(all) findings at once; each names the variable or fact, what was found, what is wanted, and the remedy. A secret's
     value is never in one.
   - What is only a warning stops nothing; it is told with the findings, after them, or in C(warnings_found).
@@ -370,6 +370,10 @@ def _commit(repository: Any) -> str:
     return str(repository.get("commit") or "") if isinstance(repository, dict) else ""
 
 
+def _revisions(repository: Any) -> list[str]:
+    return list(repository.get("revisions") or []) if isinstance(repository, dict) else []
+
+
 def _deployed(inputs: Inputs, host: Host, parameters: dict[str, Any]) -> preflight_stack.Deployed:
     """Return where the stack is; the variables are known to be well-formed."""
     variables = inputs.variables
@@ -383,6 +387,7 @@ def _deployed(inputs: Inputs, host: Host, parameters: dict[str, Any]) -> preflig
         checkout=host.checkout,
         version=str(variables["scheduler_version"]),
         commit=_commit(parameters["repository"]),
+        revisions=frozenset(_revisions(parameters["repository"])),
     )
 
 

@@ -16,6 +16,7 @@ description:
   - Asks the repository for its tags and branches by C(git ls-remote), and tells the commit that a version names.
   - Never fails because of a wrong repository or version. It reports a RV(finding) instead, so that a caller can show it together
     with all others, or ask from another host.
+  - With O(inside) it also looks into the release's files, for whatever a deployment would stumble over.
   - The repository and the version are checked before git sees them; a branch, a relative reference, an option or a transport
     helper (C(ext::)) is refused.
 author:
@@ -54,9 +55,57 @@ options:
     default: ""
     version_added: 0.6.0
   checkout:
-    description: A checkout. Where it stands at the version's commit already, the changelog is not read again.
+    description:
+      - A checkout. Where it stands at the version's commit already, the changelog and the files are not looked at again.
     type: path
     version_added: 0.6.0
+  inside:
+    description:
+      - What the inventory has for the release's files. They are fetched into a folder of their own, and looked at there - the compose
+        files and services, build folders and Dockerfiles, the names of the environment, the proxy's settings (C(nginx -t) in a container
+        without a network), and Alembic's revisions. A version whose signature is not accepted is not looked into.
+      - Nothing is looked at where one of these is malformed, which M(residency.scheduler.preflight_check) tells.
+    type: dict
+    version_added: 0.7.0
+    suboptions:
+      project:
+        description: The variable C(scheduler_project), raw.
+        type: raw
+        required: true
+      state_dir:
+        description: The variable C(scheduler_state_dir), raw. From the ledger there come the names that the former release knew.
+        type: raw
+        required: true
+      compose_files:
+        description: The variable C(scheduler_compose_files), raw.
+        type: raw
+        required: true
+      services:
+        description: The variable C(scheduler_services), raw. Those that are not optional have to be in the compose files.
+        type: raw
+        required: true
+      environment:
+        description: The variable C(scheduler_env), raw.
+        type: raw
+      secrets:
+        description: Names of the secrets that are given, or made.
+        type: list
+        elements: str
+        default: []
+      example:
+        description: The release's example file, relative to its root; none when empty.
+        type: str
+        default: ""
+      paths:
+        description: More values of the environment, by name, the server's folders.
+        type: dict
+        default: {}
+      on_server:
+        description:
+          - Whether this host is the server itself. On another host, what needs Docker is not looked at; nor is it where neither Docker nor
+            Compose answers.
+        type: bool
+        default: true
 """
 
 EXAMPLES = r"""
@@ -72,6 +121,19 @@ EXAMPLES = r"""
     version: v1.0.0
     signing_keys: ["{{ lookup('ansible.builtin.file', 'release-key.asc') }}"]
   register: repository
+
+- name: Look into the release's files as well
+  residency.scheduler.repository_info:
+    repo: "{{ scheduler_repo }}"
+    version: v1.0.0
+    inside:
+      project: "{{ scheduler_project }}"
+      state_dir: "{{ scheduler_state_dir }}"
+      compose_files: "{{ scheduler_compose_files }}"
+      services: "{{ scheduler_services }}"
+      environment: "{{ scheduler_env }}"
+      secrets: [DB_PASSWORD, SECRET_KEY, REDIS_PASSWORD]
+      example: .env.example
 
 - name: Ask it from the controller, where the server has no git yet
   residency.scheduler.repository_info:
@@ -125,6 +187,13 @@ findings:
   type: list
   elements: dict
   sample: []
+revisions:
+  description:
+    - Ids of the release's Alembic revisions, as its files tell them; none where they were not looked at, or where code puts them together.
+  returned: always
+  type: list
+  elements: str
+  sample: [20251201_initial, 20251222_shift_index]
 seconds:
   description: How long the repository took to answer, in seconds.
   returned: always
@@ -138,10 +207,23 @@ import shutil
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.residency.scheduler.plugins.module_utils import git_refs, git_release
+from ansible_collections.residency.scheduler.plugins.module_utils import git_refs, git_release, kept_secrets
 from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, Runner, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.finding import Finding, redact_url
-from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
+from ansible_collections.residency.scheduler.plugins.module_utils.preflight_variables import RULES, check_environment
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
+from ansible_collections.residency.scheduler.plugins.module_utils.release_content import Content, Wanted
+
+INSIDE_SPEC: dict[str, Any] = {
+    # Raw, since what is wrong with them is another module's to tell.
+    **{name: {"type": "raw", "required": True} for name in ("project", "state_dir", "compose_files", "services")},
+    "environment": {"type": "raw"},
+    # Names only.
+    "secrets": {"type": "list", "elements": "str", "default": [], "no_log": False},
+    "example": {"type": "str", "default": ""},
+    "paths": {"type": "dict", "default": {}},
+    "on_server": {"type": "bool", "default": True},
+}
 
 
 def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> dict[str, Any]:
@@ -159,7 +241,7 @@ def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> 
     if answer.rc != 0 or answer.timed_out:
         return _result(git=True, finding=_unreachable(repository, answer, timeout, host), seconds=answer.seconds)
     resolution = git_refs.resolve(version, repository, git_refs.parse_refs(answer.stdout))
-    findings = [] if resolution.finding else _look_into(parameters, resolution, runner, timeout, host)
+    content = Content((), ()) if resolution.finding else _look_into(parameters, resolution, runner, timeout, host)
     return _result(
         git=True,
         reachable=True,
@@ -167,27 +249,64 @@ def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> 
         kind=resolution.kind,
         near=list(resolution.near),
         finding=resolution.finding,
-        findings=[finding.to_dict() for finding in findings],
+        findings=[finding.to_dict() for finding in content.findings],
+        revisions=list(content.revisions),
         seconds=answer.seconds,
     )
 
 
-def _look_into(parameters: dict[str, Any], resolution: git_refs.Resolution, runner: Runner, timeout: float, host: str) -> list[Finding]:
+def _look_into(parameters: dict[str, Any], resolution: git_refs.Resolution, runner: Runner, timeout: float, host: str) -> Content:
     keys = [str(key) for key in parameters["signing_keys"]]
     wrong = git_release.check_keys(keys) or git_release.check_programs(keys, host)
-    changelog = parameters["changelog"]
-    if changelog and parameters["checkout"]:
+    if wrong:
+        return Content(tuple(wrong), ())
+    changelog, wanted = parameters["changelog"] if resolution.kind == "tag" else "", _wanted(parameters["inside"])
+    if parameters["checkout"]:
         head = runner.run(["git", "-C", parameters["checkout"], "rev-parse", "--verify", "HEAD"])
-        changelog = "" if head.stdout.strip() == resolution.commit else changelog
-    if wrong or not (keys or (changelog and resolution.kind == "tag")):
-        return wrong
+        # It was looked into before it was checked out.
+        changelog, wanted = ("", None) if head.stdout.strip() == resolution.commit else (changelog, wanted)
+    if not (keys or changelog or wanted):
+        return Content((), ())
     release = git_release.Release(parameters["repo"], parameters["version"], resolution.commit, resolution.kind)
+    docker = bool(wanted and parameters["inside"]["on_server"] and _docker_answers(runner))
     # A whole tree takes longer than a list of references.
-    return git_release.inspect(release, keys, changelog, runner, 6 * timeout)
+    return git_release.inspect(release, git_release.Look(keys, changelog, wanted, docker), runner, 6 * timeout)
+
+
+def _wanted(inside: dict[str, Any] | None) -> Wanted | None:
+    """Return what the inventory has for a release's files; None where a variable is malformed, which preflight_check tells."""
+    if inside is None:
+        return None
+    secrets = frozenset(inside["secrets"])
+    names = {f"scheduler_{name}": inside[name] for name in ("project", "state_dir", "compose_files", "services")}
+    wrong = [finding for name, value in names.items() for finding in RULES[name](name, value)]
+    if wrong or check_environment("scheduler_env", inside["environment"], secrets):
+        return None
+    try:
+        serving = kept_secrets.read(inside["state_dir"]).serving if inside["on_server"] else {}
+    except Problem:  # preflight_check tells of it
+        serving = {}
+    return Wanted(
+        project=inside["project"],
+        compose_files=tuple(inside["compose_files"]),
+        services=tuple(service["name"] for service in inside["services"] if not service.get("optional")),
+        proxies=tuple(service["name"] for service in inside["services"] if service["kind"] == "proxy"),
+        example=inside["example"],
+        values={**inside["paths"], **(inside["environment"] or {})},
+        secrets=secrets,
+        serving=frozenset(serving),
+    )
+
+
+def _docker_answers(runner: Runner) -> bool:
+    if not shutil.which("docker"):
+        return False
+    commands = (["docker", "version", "--format", "{{.Server.Version}}"], ["docker", "compose", "version", "--short"])
+    return all(runner.run(command, timeout=10).rc == 0 for command in commands)
 
 
 def _result(*, git: bool, finding: Finding | None, seconds: float = 0.0, **known: Any) -> dict[str, Any]:
-    unknown: dict[str, Any] = {"reachable": False, "commit": "", "kind": "", "near": [], "findings": []}
+    unknown: dict[str, Any] = {"reachable": False, "commit": "", "kind": "", "near": [], "findings": [], "revisions": []}
     return {
         "changed": False,
         "git": git,
@@ -220,14 +339,20 @@ def main() -> None:
             "signing_keys": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "changelog": {"type": "str", "default": ""},
             "checkout": {"type": "path"},
+            # A secret may have strayed into it.
+            "inside": {"type": "dict", "options": INSIDE_SPEC, "no_log": True},
         },
         supports_check_mode=True,
     )
+    parameters = dict(module.params)
+    # Ansible would blot each single value of it out of all that is told, "db" and "true" too, and nobody could read it.
+    module.no_log_values = set()
+    module.params["inside"] = "VALUE_SPECIFIED_IN_NO_LOG_PARAMETER"
     # A password or token in the address is kept out of the invocation, too, that -vvv shows.
     module.no_log_values.update(re.findall(r"//[^/:@\s]*:([^/@\s]{4,})@", str(module.params["repo"])))
     module.no_log_values.update(re.findall(r"https?://([^/:@\s]{16,})@", str(module.params["repo"])))
     git = shutil.which("git") is not None
-    finish(module, lambda: run(module.params, SubprocessRunner(), git=git, host=os.uname().nodename))
+    finish(module, lambda: run(parameters, SubprocessRunner(), git=git, host=os.uname().nodename))
 
 
 if __name__ == "__main__":

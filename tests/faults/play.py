@@ -97,7 +97,9 @@ def play(
             text = output.read().decode("utf-8", "replace")
         events = [json.loads(line) for line in journal.read_text(encoding="utf-8").splitlines()]
     if os.environ.get("RESIDENCY_FAULT_OUTPUT"):
-        Path(os.environ["RESIDENCY_FAULT_OUTPUT"], f"{time.time():.0f}-{playbook}.log").write_text(text, encoding="utf-8")
+        folder = Path(os.environ["RESIDENCY_FAULT_OUTPUT"])
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{time.time():.0f}-{playbook}.log").write_text(text, encoding="utf-8")
     changed = {event["changed"] for event in events if "changed" in event}
     tasks = [Task(event["number"], event["task"], event["time"], event["number"] in changed) for event in events if "task" in event]
     return Run(playbook, running.returncode, text, seconds, tasks, suffered)

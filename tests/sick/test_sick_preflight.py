@@ -124,3 +124,69 @@ def test_a_server_that_worries_is_not_refused(server: Server) -> None:
     assert re.search(told, stopped.stdout), stopped.stdout
     assert "Warnings, which alone would not stop it:" in stopped.stdout
     assert subjects(stopped.stdout) >= WORRIES
+
+
+#: A release that is wrong in its own files; its tree has lost the revision at which the server's database stands.
+BROKEN = f"""
+rm -rf /srv/broken
+git clone --quiet $(git -C {HOME} remote get-url origin) /srv/broken
+cd /srv/broken
+git checkout --quiet $(git -C {HOME} rev-parse HEAD)
+git config user.name x
+git config user.email x@example.org
+ssh-keygen -q -t ed25519 -N '' -f .git/key
+git -c gpg.format=ssh -c user.signingkey=.git/key tag --sign --message Sound v1.0.1 $(git commit-tree -p HEAD -m Sound HEAD^{{tree}})
+sed -i 's/keepalive_timeout/keepalive_for_ever/' nginx/nginx.conf
+git rm --quiet backend/Dockerfile backend/alembic/versions/20251222_shift_index.py
+printf 'revision = "other"\\ndown_revision = "20251201_initial"\\n' >backend/alembic/versions/other.py
+printf 'NEEDED=changeme\\n' >>.env.example
+sed -i 's/^  celery-beat:/  celery-bat:/' docker-compose*.yml
+sed -i '0,/^services:/s//services:\\n  extra: {{image: "registry.invalid/extra:1"}}/' docker-compose.prod.yml
+git add .
+git commit --quiet --message Broken
+git tag --force broken-in-many-ways >/dev/null
+git rm --quiet --cached docker-compose.yml
+git commit --quiet --message Bare
+git tag --force without-a-file >/dev/null
+cat .git/key.pub
+"""
+IN_ITS_FILES = {
+    "nginx": 'unknown directive "keepalive_for_ever" in /etc/nginx/nginx.conf:',
+    "images": "no backend/Dockerfile in the release, to build backend",
+    "alembic": "this release has 2 heads: 20251219_leave_requests, other",
+    "database": "revision 20251222_shift_index, which",
+    "scheduler_env.NEEDED": "no value (a placeholder in the example file)",
+    "scheduler_services": '"celery-beat", which the release does not have',
+}
+
+
+def test_a_release_is_looked_into_before_it_is_checked_out(server: Server) -> None:
+    key = server.ssh(BROKEN).strip()
+    variables = {"scheduler_repo": "/srv/broken", "scheduler_version": "broken-in-many-ways"}
+    try:
+        before = server.ssh(DIGEST)
+        answer = preflight(server, variables)
+        refused = preflight(server, {**variables, "scheduler_version": "without-a-file"})
+        unsigned = preflight(server, {**variables, "preflight_signing_keys": [key]})
+        sound = preflight(server, {**variables, "scheduler_version": "v1.0.1", "preflight_signing_keys": [key]})
+        after = server.ssh(DIGEST)
+        left = server.ssh("ls -d /tmp/residency-release-* 2>/dev/null || true")
+    finally:
+        server.ssh("rm -rf /srv/broken")
+    told = " ".join(answer.stdout.split())
+    assert answer.returncode == 2, answer.stdout
+    for subject, found in IN_ITS_FILES.items():
+        assert f"{subject}: found {found}" in told, answer.stdout
+    assert re.search(r"Warnings, which alone would not stop it:.*images: found \"registry\.invalid/extra:1\" neither here", told), told
+    assert re.search(r"changelog: found no word of \"broken-in-many-ways\"", told), told
+    assert refused.returncode == 2, refused.stdout
+    assert "scheduler_compose_files: found no docker-compose.yml in the release" in " ".join(refused.stdout.split())
+    # Nothing of a release is looked at whose signature is not accepted.
+    assert subjects(unsigned.stdout) >= {"scheduler_version"}
+    assert not subjects(unsigned.stdout) & {"nginx", "alembic"}
+    assert unsigned.returncode == 2
+    assert sound.returncode == 0, sound.stdout
+    assert subjects(sound.stdout) - {"clock", "uptime"} == {"changelog"}, sound.stdout
+    assert before == after
+    assert left == ""
+    assert "Traceback" not in answer.stdout + answer.stderr + refused.stdout

@@ -133,6 +133,7 @@ def test_who_listens_goes_on(tmp_path: Path) -> None:
         ({"agree_terms": True, "authenticator": [{}]}, DOMAIN, ["environment_acme.authenticator"]),
         ({"agree_terms": True}, "localhost", ["scheduler_domain"]),
         ({"agree_terms": True}, "scheduler.ward.internal", ["scheduler_domain"]),
+        ({"agree_terms": True, "directory": "https://ca.ward.internal/directory"}, "scheduler.ward.internal", []),
     ],
 )
 def test_the_settings(settings: Any, domain: str, subjects: list[str]) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils.command import SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.finding import STOPS, WARNS
-from ansible_collections.residency.scheduler.plugins.module_utils.git_release import Release, check_keys, check_programs, inspect
+from ansible_collections.residency.scheduler.plugins.module_utils.git_release import Look, Release, check_keys, check_programs, inspect
 
 SSH = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExampleExampleExampleExampleExampleExample0 somebody@example.org"
 PGP = "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\nmDMEZ...\n-----END PGP PUBLIC KEY BLOCK-----\n"
@@ -62,7 +62,7 @@ class Repository:
         """Look into a version and return what was found."""
         commit = self.git("rev-parse", f"{version}^{{commit}}")
         release = Release(f"file://{self.work}", version, commit, kind)
-        findings = inspect(release, keys, changelog, SubprocessRunner(), 30)
+        findings = inspect(release, Look(keys, changelog), SubprocessRunner(), 30).findings
         assert all(finding.wanted and finding.remedy for finding in findings)
         return [f"{finding.severity}: {finding.subject}: {finding.found}" for finding in findings]
 
@@ -143,7 +143,8 @@ def test_no_changelog(repository: Repository) -> None:
 @pytest.mark.parametrize(("keys", "severity"), [([SSH], STOPS), ([], WARNS)])
 def test_a_version_that_cannot_be_fetched(repository: Repository, keys: list[str], severity: str) -> None:
     # The checkout itself may succeed: not every server gives a commit, or a part of its history.
-    (finding,) = inspect(Release(f"file://{repository.work}", "v7", "0" * 40, "tag"), keys, "CHANGELOG.md", SubprocessRunner(), 30)
+    release = Release(f"file://{repository.work}", "v7", "0" * 40, "tag")
+    (finding,) = inspect(release, Look(keys, "CHANGELOG.md"), SubprocessRunner(), 30).findings
     assert finding.severity == severity
     assert "cannot be fetched" in finding.found
     assert "couldn't find remote ref" in finding.found

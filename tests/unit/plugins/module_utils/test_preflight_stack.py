@@ -103,6 +103,21 @@ def test_a_database_that_does_not_answer(deployed: Deployed, runner) -> None:
     assert "Asking for the database's size failed" in finding.found
 
 
+@pytest.mark.parametrize(("standing", "found"), [([], []), (["r1"], []), (["r1", "r9"], ["revision r9, which"])])
+def test_where_the_database_stands(deployed: Deployed, runner, standing: list[str], found: list[str]) -> None:
+    rows = json.dumps([{"version_num": name} for name in standing])
+    fake = runner(*database(1, 1)[:2], ("psql", "alembic_version\n"), ("psql", rows))
+    findings = preflight_stack.check_revision(replace(deployed, revisions=frozenset({"r0", "r1"}), version="v2"), fake)
+    assert [finding.found[:18] for finding in findings] == found
+    assert fake.finished()
+
+
+def test_a_database_without_revisions(deployed: Deployed, runner) -> None:
+    fake = runner(*database(1, 1)[:2], ("psql", "\n"))
+    assert preflight_stack.check_revision(replace(deployed, revisions=frozenset({"r0"})), fake) == []
+    assert preflight_stack.check_revision(deployed, runner(("docker ps --all", ""))) == []
+
+
 def test_the_limits_of_the_release_that_serves(deployed: Deployed, recorded, runner) -> None:
     pinned = Path(deployed.state_dir) / "compose" / f"{COMMIT[:12]}.yml"
     pinned.parent.mkdir()

@@ -35,7 +35,7 @@ class Git:
 
 
 def ask(git: Git, version: Any = "v1.0.0", repository: Any = REPOSITORY, *, installed: bool = True) -> dict[str, Any]:
-    more = {"signing_keys": [], "changelog": "", "checkout": None}
+    more = {"signing_keys": [], "changelog": "", "checkout": None, "inside": None}
     return run({"repo": repository, "version": version, "timeout": 20, **more}, git, git=installed, host="server1")
 
 
@@ -50,6 +50,7 @@ def test_a_tag() -> None:
         "near": [],
         "finding": None,
         "findings": [],
+        "revisions": [],
         "seconds": 0.25,
     }
     assert git.asked == [(["git", "ls-remote", "--heads", "--tags", "--", REPOSITORY], 20.0)]
@@ -102,7 +103,7 @@ def test_a_look_into_the_version(tmp_path: Path) -> None:
     parameters = {"repo": f"file://{work}", "version": "v1.0.0", "timeout": 20, "signing_keys": [key], "changelog": "CHANGELOG.md"}
 
     def look(**more: Any) -> list[tuple[str, str]]:
-        result = run({**parameters, "checkout": None, **more}, SubprocessRunner(), git=True, host="server1")
+        result = run({**parameters, "checkout": None, "inside": None, **more}, SubprocessRunner(), git=True, host="server1")
         return [(finding["severity"], finding["subject"]) for finding in result["findings"]]
 
     assert look() == [("stops", "scheduler_version"), ("warns", "changelog")]
@@ -110,3 +111,40 @@ def test_a_look_into_the_version(tmp_path: Path) -> None:
     assert look(checkout=str(work)) == [("stops", "scheduler_version")]
     assert look(signing_keys=["no key"]) == [("stops", "preflight_signing_keys[0]")]
     assert look(signing_keys=[], changelog="") == []
+
+
+def test_a_look_into_its_files(tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    git = ["git", "-C", str(work), "-c", "user.name=x", "-c", "user.email=x@example.org"]
+    subprocess.run(["git", "init", "--quiet", str(work)], check=True)
+    (work / "backend" / "alembic" / "versions").mkdir(parents=True)
+    (work / "backend" / "alembic.ini").write_text("[alembic]\nscript_location = alembic\n", encoding="utf-8")
+    for name in ("a", "b"):
+        (work / "backend" / "alembic" / "versions" / f"{name}.py").write_text(f"revision = '{name}'\n", encoding="utf-8")
+    for words in (["add", "."], ["commit", "--quiet", "-m", "x"], ["tag", "v1.0.0"]):
+        subprocess.run([*git, *words], check=True)
+    parameters: dict[str, Any] = {"repo": f"file://{work}", "version": "v1.0.0", "timeout": 20, "signing_keys": [], "changelog": ""}
+    inside = {
+        "project": "stack",
+        "state_dir": str(tmp_path / "state"),
+        "compose_files": ["docker-compose.yml"],
+        "services": [{"name": "web", "kind": "http", "port": 80, "path": "/"}],
+        "environment": {},
+        "secrets": ["KEY"],
+        "example": "",
+        "paths": {},
+        "on_server": False,
+    }
+
+    def look(checkout: Path | None = None, **more: Any) -> tuple[list[str], list[str]]:
+        given = {**parameters, "checkout": checkout and str(checkout), "inside": {**inside, **more}}
+        result = run(given, SubprocessRunner(), git=True, host="server1")
+        return [finding["found"] for finding in result["findings"]], result["revisions"]
+
+    assert look() == (["this release has 2 heads: a, b", "no docker-compose.yml in the release"], ["a", "b"])
+    # What is malformed is another module's to tell; what is checked out was looked into before.
+    assert look(services="web") == look(environment=["x"]) == look(project="../x") == look(work) == ([], [])
+    unsigned = {**parameters, "signing_keys": ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIExample"], "checkout": None, "inside": inside}
+    result = run(unsigned, SubprocessRunner(), git=True, host="server1")
+    assert [finding["subject"] for finding in result["findings"]] == ["scheduler_version"]
+    assert result["revisions"] == []
