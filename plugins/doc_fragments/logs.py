@@ -32,6 +32,13 @@ options:
       - "(?i)could not (connect|translate host name)"
       - "(?i)lost connection|the database system is starting up"
       - "(?i)password authentication failed|invalid username-password pair"
+  resets:
+    description:
+      - So many requests that nginx lost with a kept connection, which the service behind it was just closing, are a warning; more of them
+        are failed connections.
+    type: int
+    default: 3
+    version_added: 0.7.0
   ignore:
     description: Regular expressions; a line that matches one of them is never an error.
     type: list

@@ -23,6 +23,10 @@ SETTLE_SECONDS = 30
 #: Seconds after its start within which a service tells that it is up: nearly always the fewer ones, and a log can be long.
 STARTUP_SECONDS = (30, 300)
 
+#: What nginx says when the service behind it closed a connection that nginx had kept, at the moment it was used again (uvicorn and Node
+#: close one after five idle seconds, nginx by default after sixty). The next request gets a new one; a service that died does more.
+_RESET = re.compile(r"(recv\(\) failed \(104: |upstream prematurely closed connection).*while reading response header from upstream")
+
 #: The argument spec of what is expected of the logs; documented in the fragment ``logs``.
 EXPECTATIONS_SPEC: dict[str, Any] = {
     "seconds": {"type": "int"},
@@ -39,6 +43,7 @@ EXPECTATIONS_SPEC: dict[str, Any] = {
         ],
     },
     "ignore": {"type": "list", "elements": "str", "default": []},
+    "resets": {"type": "int", "default": 3},
     "startup": {"type": "dict", "default": {}},
     "lines": {"type": "int", "default": 2000},
 }
@@ -87,6 +92,8 @@ def _review_one(
     ]
     if found.early:
         checks.append(_check(container.name, "failed connections while services started", found.early, "log_connections", otherwise="warn"))
+    if found.resets:
+        checks.append(_check_resets(container.name, found.resets))
     pattern = expected["startup"].get(container.service)
     if pattern:
         for seconds in STARTUP_SECONDS:
@@ -105,11 +112,15 @@ def _line(text: str) -> LogLine:
 
 @dataclass(frozen=True)
 class Sorted:
-    """The lines that tell of trouble: errors, failed connections, and those from while services were still starting."""
+    """The lines that tell of trouble: errors, failed connections, and those from while services were still starting.
+
+    :ivar resets: the few kept connections that were closed when they were used; more of them count as failed connections.
+    """
 
     errors: tuple[str, ...]
     connections: tuple[str, ...]
     early: tuple[str, ...]
+    resets: tuple[str, ...] = ()
 
 
 def sort_out(lines: Sequence[LogLine], expected: Mapping[str, Any], settled: datetime) -> Sorted:
@@ -125,7 +136,11 @@ def sort_out(lines: Sequence[LogLine], expected: Mapping[str, Any], settled: dat
     # The head of a traceback says nothing of its own; the connection that failed is its last line.
     errors = [text for text in errors if text not in early and not (early and text.startswith("Traceback "))]
     errors += matching(after, expected["patterns"], expected["ignore"])
-    return Sorted(tuple(errors), tuple(matching(after, expected["connection_patterns"], expected["ignore"])), tuple(early))
+    resets = matching(after, [_RESET.pattern], expected["ignore"])
+    few = resets if len(resets) <= expected["resets"] else []
+    wanted = [*expected["connection_patterns"], _RESET.pattern]
+    connections = [text for text in matching(after, wanted, expected["ignore"]) if text not in few]
+    return Sorted(tuple(errors), tuple(connections), tuple(early), tuple(few))
 
 
 def matching(lines: Sequence[str], patterns: Sequence[str], ignore: Sequence[str]) -> list[str]:
@@ -152,6 +167,18 @@ def judge_startup(name: str, first: Sequence[str], pattern: str) -> Check:
         told[0][:120] if told else f"no such line among the first {len(first)}",
         f"Read it: docker logs {name} | head.",
         topic="log_startup",
+    )
+
+
+def _check_resets(name: str, lines: Sequence[str]) -> Check:
+    return judge(
+        f"{name}: requests lost with a connection that was just being closed",
+        False,
+        "none",
+        f"{len(lines)}, the last: {lines[-1][:200]}",
+        "Set keepalive_timeout in the proxy's upstream below the seconds for which the service keeps an idle connection (uvicorn, Node: 5).",
+        otherwise="warn",
+        topic="log_connections",
     )
 
 

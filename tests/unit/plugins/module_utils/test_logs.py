@@ -94,6 +94,26 @@ def test_connections_that_fail_while_services_start(
     assert (list(found.errors), list(found.connections), list(found.early)) == (errors, connections, early)
 
 
+def reset(number: int, why: str = "recv() failed (104: Connection reset by peer)") -> str:
+    """Return what nginx says of a request that it lost with a kept connection."""
+    return f"2025/12/22 12:00:05 [error] 96#96: *{number} {why} while reading response header from upstream, client: 10.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("said", "connections", "resets"),
+    [
+        ([reset(1)], 0, 1),
+        ([reset(1), reset(2, "upstream prematurely closed connection"), reset(3)], 0, 3),
+        ([reset(1), reset(2), reset(3), reset(4)], 4, 0),
+        ([reset(1, "connect() failed (111: Connection refused)")], 1, 0),
+        ([reset(1), "ERROR connect() failed: Connection refused"], 1, 1),
+    ],
+)
+def test_requests_lost_with_a_kept_connection(said: list[str], connections: int, resets: int) -> None:
+    found = sort_out([LogLine(NOON + timedelta(seconds=5), text) for text in said], EXPECTED, NOON)
+    assert (len(found.connections), len(found.resets)) == (connections, resets)
+
+
 @pytest.mark.parametrize(
     ("seconds", "up", "age"),
     [
@@ -113,3 +133,12 @@ def test_old_lines_raise_no_alarm(seconds: int | None, up: int, age: int, record
     assert abs((datetime.now(UTC) - asked).total_seconds() - age) < 30
     assert findings == {"small-redis": ["ERROR of ********"]}
     assert [(check.topic, check.verdict) for check in checks] == [("log_errors", "fail"), ("log_connections", "pass")]
+
+
+def test_a_lost_request_is_a_warning(recorded, runner) -> None:
+    containers = [item for item in json.loads(recorded("docker-26.1-inspect-small-stack.json")) if item["Name"] == "/small-redis"]
+    containers[0]["State"]["StartedAt"] = (datetime.now(UTC) - timedelta(seconds=900)).isoformat()
+    fake = runner(("docker logs", f"{datetime.now(UTC).isoformat()} {reset(1)}\n"))
+    checks, _findings = review(parse_containers(json.dumps(containers)), EXPECTED, [], fake)
+    assert [check.verdict for check in checks] == ["pass", "pass", "warn"]
+    assert "keepalive_timeout" in checks[-1].remedy

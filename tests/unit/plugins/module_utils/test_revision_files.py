@@ -11,8 +11,6 @@ from pathlib import Path
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils.revision_files import Revision, find, judge, parse, read
 
-APPLICATION = Path(__file__).parents[3] / "reference_app"
-
 
 @pytest.mark.parametrize(
     ("text", "expected"),
@@ -37,13 +35,6 @@ def test_what_only_code_can_tell(tmp_path: Path, text: str) -> None:
     (tmp_path / "alembic.ini").write_text("[alembic]\nscript_location = alembic\n", encoding="utf-8")
     (folder / "f.py").write_text(text, encoding="utf-8")
     assert read(str(tmp_path)) is None
-
-
-def test_the_reference_application() -> None:
-    revisions = read(str(APPLICATION / "base"))
-    assert revisions
-    assert [revision.revision for revision in revisions][-1] == "20251208_task_runs"
-    assert judge(revisions) == []
 
 
 @pytest.mark.parametrize(
