@@ -176,7 +176,7 @@ def _check_resets(name: str, lines: Sequence[str]) -> Check:
         False,
         "none",
         f"{len(lines)}, the last: {lines[-1][:200]}",
-        "Set keepalive_timeout in the proxy's upstream below the seconds for which the service keeps an idle connection (uvicorn, Node: 5).",
+        "Set keepalive_timeout in the proxy's upstream below the seconds that the service keeps an idle connection (uvicorn, Node: 5).",
         otherwise="warn",
         topic="log_connections",
     )

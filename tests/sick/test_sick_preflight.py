@@ -141,7 +141,7 @@ git rm --quiet backend/Dockerfile backend/alembic/versions/20251222_shift_index.
 printf 'revision = "other"\\ndown_revision = "20251201_initial"\\n' >backend/alembic/versions/other.py
 printf 'NEEDED=changeme\\n' >>.env.example
 sed -i 's/^  celery-beat:/  celery-bat:/' docker-compose*.yml
-sed -i '0,/^services:/s//services:\\n  extra: {{image: "registry.invalid/extra:1"}}/' docker-compose.prod.yml
+sed -i '0,/^services:/s|^services:|services:\\n  extra: {{image: "registry.invalid/extra:1"}}|' docker-compose.prod.yml
 git add .
 git commit --quiet --message Broken
 git tag --force broken-in-many-ways >/dev/null
