@@ -293,8 +293,8 @@ RULES: dict[str, Rule] = {
         "secrets.image": (
             "critical",
             "secrets in images",
-            "no value of the env file in an image's history or settings",
-            "Replace the secret, take it out of ARG and ENV, and use a build secret; then build anew.",
+            "no value of the env file in an image's history, settings, or layers under its working directory",
+            "Replace the secret, take it out of ARG, ENV and COPY (.dockerignore), and use a build secret; then build anew.",
             "security_secrets",
         ),
         "secrets.container": (

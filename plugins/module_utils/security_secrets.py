@@ -18,7 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ansible_collections.residency.scheduler.plugins.module_utils import dotenv
+from ansible_collections.residency.scheduler.plugins.module_utils import dotenv, security_layers
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, redact, require
 from ansible_collections.residency.scheduler.plugins.module_utils.preflight_secrets import check_secrets
 from ansible_collections.residency.scheduler.plugins.module_utils.security import Observation, each, unmade
@@ -188,32 +188,37 @@ def _whereabouts(git: Sequence[str], name: str, runner: Runner) -> str:
 
 
 def observe_images(services: Sequence[Seen], wanted: Mapping[str, Sequence[str]], runner: Runner) -> list[Observation]:
-    """Look for the values in the history and the settings of every image that runs."""
+    """Look for the values in every image that runs: its history, its settings, and the files that a build has put into it."""
     if not services:
         return [unmade("secrets.image", "no container of the project is running")]
-    by_image: dict[str, str] = {}
+    by_image: dict[str, Seen] = {}
     for item in services:
-        by_image.setdefault(item.image_id, item.name)
+        by_image.setdefault(item.image_id, item)
     bad, silent = {}, []
-    for image, name in by_image.items():
+    for image, item in by_image.items():
         history = runner.run(["docker", "history", "--no-trunc", "--format", "{{.CreatedBy}}", image])
-        settings = runner.run(["docker", "image", "inspect", "--format", "{{json .Config}}", image])
+        settings = runner.run(["docker", "image", "inspect", "--format", "{{json .}}", image])
         if history.rc != 0 or settings.rc != 0:
-            silent.append(name)
+            silent.append(item.name)
+        known = _parsed(settings.stdout)
         # Docker's JSON writes <, > and & as escapes.
-        text = history.stdout + settings.stdout + _plain(settings.stdout)
-        if held := within(text, wanted):
-            bad[name] = f"{', '.join(held)} in image {image.removeprefix('sha256:')[:12]}"
+        plain = " ".join(str(entry) for entry in (known.get("Config") or {}).get("Env") or ())
+        held = dict.fromkeys(within(history.stdout + settings.stdout + plain, wanted), "its history or settings")
+        held |= {name: ", ".join(paths[:3]) for name, paths in security_layers.search(known, item.pid, wanted).items()}
+        if held:
+            places = "; ".join(f"{name} in {where}" for name, where in sorted(held.items()))
+            bad[item.name] = f"{places}; image {image.removeprefix('sha256:')[:12]}"
     if silent and not bad:
         return [unmade("secrets.image", f"the history of {', '.join(silent)} could not be read")]
-    return each("secrets.image", bad, sorted(by_image.values()))
+    return each("secrets.image", bad, sorted(item.name for item in by_image.values()))
 
 
-def _plain(text: str) -> str:
+def _parsed(text: str) -> dict[str, Any]:
     try:
-        return " ".join(str(entry) for entry in (json.loads(text) or {}).get("Env") or ())
+        known = json.loads(text)
     except ValueError:
-        return ""
+        return {}
+    return known if isinstance(known, dict) else {}
 
 
 def observe_placement(

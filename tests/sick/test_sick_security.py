@@ -35,6 +35,17 @@ def nginx(expression: str) -> tuple[str, str]:
     )
 
 
+#: An image with a copy of .env that the next step of its build removes, and a container of it.
+BAKED = f"""
+folder=$(mktemp -d)
+cp {HOME}/.env "$folder/settings"
+printf 'FROM residency-bed/redis:7\\nUSER root\\nWORKDIR /srv/app\\nCOPY settings .\\nRUN rm settings\\n' >"$folder/Dockerfile"
+docker build --quiet --tag baked "$folder"
+rm -r "$folder"
+{aside("baked", "", of_project=True)[0].replace("residency-bed/redis:7", "baked")}
+"""
+
+
 @dataclass(frozen=True)
 class Insecure:
     """A way to be insecure; the failed check with this id has to tell ``found``."""
@@ -73,6 +84,13 @@ AROUND_IT = [
         f"name=$(cat /root/object); rm -f {HOME}/.git/objects/${{name:0:2}}/${{name:2}}",
         "secrets.git",
         "DB_PASSWORD in object ",
+    ),
+    Insecure(
+        "a secret in a layer, removed by the next",
+        BAKED,
+        "docker rm -f baked; docker image rm baked",
+        "secrets.image:baked",
+        "DB_PASSWORD in /srv/app/settings",
     ),
     Insecure(
         "debug mode",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.residency.scheduler.plugins.module_utils import security_secrets
+from ansible_collections.residency.scheduler.plugins.module_utils import security_layers, security_secrets
 from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.security import THRESHOLDS, Observation
@@ -263,17 +263,53 @@ SERVICE = Seen(
     ("history", "config", "found"),
     [
         ("CMD uvicorn", {"Env": ["PATH=/bin"]}, ""),
-        (f"ARG PASSWORD={SECRET}", {"Env": []}, "DB_PASSWORD in image 111111111111"),
-        ("CMD uvicorn", {"Env": [f"DATABASE_URL=postgresql://scheduler:{SECRET}@db"]}, "DB_PASSWORD in image 111111111111"),
-        ("CMD uvicorn", {"Env": None, "Labels": {"token": OTHER}}, "REDIS_PASSWORD in image 111111111111"),
+        (f"ARG PASSWORD={SECRET}", {"Env": []}, "DB_PASSWORD in its history or settings; image 111111111111"),
+        (
+            "CMD uvicorn",
+            {"Env": [f"DATABASE_URL=postgresql://scheduler:{SECRET}@db"]},
+            "DB_PASSWORD in its history or settings; image 111111111111",
+        ),
+        ("CMD uvicorn", {"Env": None, "Labels": {"token": OTHER}}, "REDIS_PASSWORD in its history or settings; image 111111111111"),
     ],
 )
 def test_images(history: str, config: dict[str, Any], found: str, runner: Callable[..., Any]) -> None:
-    fake = runner(("docker history --no-trunc", history), ("docker image inspect", json.dumps(config)))
+    fake = runner(("docker history --no-trunc", history), ("docker image inspect", json.dumps({"Config": config})))
     # Two services of one image: it is looked at once.
     seen = security_secrets.observe_images([SERVICE, replace(SERVICE, name="celery-beat")], WANTED, fake)
     assert told(seen) == ({"secrets.image:backend": found} if found else {})
     assert fake.finished()
+
+
+def test_files_of_layers(tmp_path: Path, runner: Callable[..., Any]) -> None:
+    upper, lower = tmp_path / "upper", tmp_path / "lower"
+    (upper / "app").mkdir(parents=True)
+    (lower / "app" / "node_modules").mkdir(parents=True)
+    (lower / "app" / ".env").write_text(f"DB_PASSWORD={SECRET}\n", encoding="utf-8")
+    layers = {"UpperDir": str(upper), "LowerDir": str(lower)}
+    image = {"Config": {"WorkingDir": "/app"}, "GraphDriver": {"Name": "overlay2", "Data": layers}}
+
+    def look(known: dict[str, Any], pid: int = 0) -> dict[str, str]:
+        fake = runner(("docker history", ""), ("docker image inspect", json.dumps(known)))
+        return told(security_secrets.observe_images([replace(SERVICE, pid=pid)], WANTED, fake))
+
+    # Removed by a later step, which a whiteout in its layer says, and there for whoever has the image.
+    assert look(image) == {"secrets.image:backend": "DB_PASSWORD in /app/.env; image 111111111111"}
+    # Other people's files, a link to the host's own, and what is too large to be a setting.
+    (lower / "app" / ".env").rename(lower / "app" / "node_modules" / "x")
+    (upper / "app" / "link").symlink_to(lower / "app" / "node_modules")
+    (upper / "app" / "data").write_bytes(SECRET.encode() * 200_000)
+    assert look(image) == {}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "app").symlink_to(lower / "app" / "node_modules")
+    assert look({**image, "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": str(tmp_path / "other")}}}) == {}
+    # Without a working directory, or with another driver and no container that runs, nothing is known.
+    assert look({**image, "Config": {}}) == look({**image, "GraphDriver": None}) == {}
+
+
+def test_files_of_a_container(tmp_path: Path) -> None:
+    (tmp_path / "settings").write_text(OTHER, encoding="utf-8")
+    image = {"Config": {"WorkingDir": str(tmp_path)}, "GraphDriver": {"Name": "overlayfs"}}
+    assert security_layers.search(image, os.getpid(), WANTED) == {"REDIS_PASSWORD": [str(tmp_path / "settings")]}
 
 
 def test_an_image_whose_history_cannot_be_read(runner: Callable[..., Any]) -> None:
