@@ -198,6 +198,19 @@ made:
   type: list
   elements: str
   sample: [DB_PASSWORD, REDIS_PASSWORD, SECRET_KEY]
+checks:
+  description: The same as evidence for the checklist's lines, by topic; what was not looked at has none.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - subject: "preflight: domain"
+      verdict: pass
+      expected: a name that leads to this server
+      found: scheduler.example.com at 192.0.2.10
+      seconds: 0.0
+      remedy: ""
+      topic: preflight_dns
 commit:
   description: Full commit id of the version, as the repository gave it; empty if the repository was not asked.
   returned: success
@@ -273,6 +286,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.residency.scheduler.plugins.module_utils import (
     kept_secrets,
+    preflight_checklist,
     preflight_environment,
     preflight_live,
     preflight_machine,
@@ -352,7 +366,30 @@ def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str,
         "host": host.to_dict(),
         "made": list(plan.made),
         "commit": _commit(repository),
+        "checks": [check.to_dict() for check in preflight_checklist.checks(warnings, _facts(inputs, host, machine))],
     }
+
+
+def _facts(inputs: Inputs, host: Host, machine: preflight_machine.Machine) -> dict[str, str]:
+    """Return what was seen, for each topic of the checklist that was looked at."""
+    variables, repository = inputs.variables, inputs.repository or {}
+    lookup, docker = machine.lookup, f"Docker {host.docker}, Compose {host.compose}"
+    domain = f"{lookup.domain} at {', '.join(lookup.addresses)}" if lookup else f"{variables['scheduler_domain']}, not in the DNS"
+    facts = {
+        "preflight_secrets": f"{len(inputs.secrets or {})} given, {len(inputs.supplied)} made or kept on the server",
+        "preflight_host": f"{host.os_name}, {host.cpus} CPUs, {host.memory_mb} MB of memory, {host.disk_gb:g} GB free",
+        "preflight_docker": docker if host.docker else "none yet, the deployment installs it",
+        "preflight_dns": domain,
+        "preflight_backup": str(variables["scheduler_backup_dir"]),
+    }
+    if repository.get("commit"):
+        facts["preflight_version"] = f"{variables['scheduler_version']}, commit {str(repository['commit'])[:12]}"
+    looked = repository.get("looked_at") or []
+    if "changelog" in looked:
+        facts["preflight_changelog"] = f"it speaks of {variables['scheduler_version']}"
+    if "files" in looked:
+        facts["preflight_environment"] = "every name has a value"
+    return facts
 
 
 def _secrets(parameters: dict[str, Any], runner: Runner | None) -> tuple[kept_secrets.Plan, list[Finding]]:

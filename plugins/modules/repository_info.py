@@ -194,6 +194,12 @@ revisions:
   type: list
   elements: str
   sample: [20251201_initial, 20251222_shift_index]
+looked_at:
+  description: What of the version was looked at - V(signature), V(changelog), V(files).
+  returned: always
+  type: list
+  elements: str
+  sample: [changelog, files]
 seconds:
   description: How long the repository took to answer, in seconds.
   returned: always
@@ -241,7 +247,7 @@ def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> 
     if answer.rc != 0 or answer.timed_out:
         return _result(git=True, finding=_unreachable(repository, answer, timeout, host), seconds=answer.seconds)
     resolution = git_refs.resolve(version, repository, git_refs.parse_refs(answer.stdout))
-    content = Content((), ()) if resolution.finding else _look_into(parameters, resolution, runner, timeout, host)
+    content, looked_at = (Content((), ()), []) if resolution.finding else _look_into(parameters, resolution, runner, timeout, host)
     return _result(
         git=True,
         reachable=True,
@@ -251,26 +257,31 @@ def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> 
         finding=resolution.finding,
         findings=[finding.to_dict() for finding in content.findings],
         revisions=list(content.revisions),
+        looked_at=looked_at,
         seconds=answer.seconds,
     )
 
 
-def _look_into(parameters: dict[str, Any], resolution: git_refs.Resolution, runner: Runner, timeout: float, host: str) -> Content:
+def _look_into(
+    parameters: dict[str, Any], resolution: git_refs.Resolution, runner: Runner, timeout: float, host: str
+) -> tuple[Content, list[str]]:
+    """Return what is wrong with the version itself, and what of it was looked at."""
     keys = [str(key) for key in parameters["signing_keys"]]
     wrong = git_release.check_keys(keys) or git_release.check_programs(keys, host)
     if wrong:
-        return Content(tuple(wrong), ())
+        return Content(tuple(wrong), ()), []
     changelog, wanted = parameters["changelog"] if resolution.kind == "tag" else "", _wanted(parameters["inside"])
     if parameters["checkout"]:
         head = runner.run(["git", "-C", parameters["checkout"], "rev-parse", "--verify", "HEAD"])
         # It was looked into before it was checked out.
         changelog, wanted = ("", None) if head.stdout.strip() == resolution.commit else (changelog, wanted)
-    if not (keys or changelog or wanted):
-        return Content((), ())
+    looked_at = [name for name, looked in (("signature", keys), ("changelog", changelog), ("files", wanted)) if looked]
+    if not looked_at:
+        return Content((), ()), []
     release = git_release.Release(parameters["repo"], parameters["version"], resolution.commit, resolution.kind)
     docker = bool(wanted and parameters["inside"]["on_server"] and _docker_answers(runner))
     # A whole tree takes longer than a list of references.
-    return git_release.inspect(release, git_release.Look(keys, changelog, wanted, docker), runner, 6 * timeout)
+    return git_release.inspect(release, git_release.Look(keys, changelog, wanted, docker), runner, 6 * timeout), looked_at
 
 
 def _wanted(inside: dict[str, Any] | None) -> Wanted | None:
@@ -306,7 +317,7 @@ def _docker_answers(runner: Runner) -> bool:
 
 
 def _result(*, git: bool, finding: Finding | None, seconds: float = 0.0, **known: Any) -> dict[str, Any]:
-    unknown: dict[str, Any] = {"reachable": False, "commit": "", "kind": "", "near": [], "findings": [], "revisions": []}
+    unknown: dict[str, Any] = {"reachable": False, "commit": "", "kind": "", "near": [], "findings": [], "revisions": [], "looked_at": []}
     return {
         "changed": False,
         "git": git,

@@ -95,7 +95,11 @@ class NoCommands:
 
 @pytest.mark.parametrize(("repository", "commit"), [(PARAMETERS["repository"], "a" * 40), (None, ""), ("", "")])
 def test_a_good_server(repository: Any, commit: str) -> None:
-    assert run({**PARAMETERS, "repository": repository}, BareServer(), NoCommands()) == {
+    result = run({**PARAMETERS, "repository": repository}, BareServer(), NoCommands())
+    told = {check["topic"].removeprefix("preflight_"): check["found"] for check in result.pop("checks")}
+    assert set(told) == {"secrets", "host", "docker", "dns", "backup"} | ({"version"} if commit else set())
+    assert told["dns"] == "localhost, not in the DNS"
+    assert result == {
         "changed": False,
         "findings": [],
         "warnings_found": [],

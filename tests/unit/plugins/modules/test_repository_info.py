@@ -51,6 +51,7 @@ def test_a_tag() -> None:
         "finding": None,
         "findings": [],
         "revisions": [],
+        "looked_at": [],
         "seconds": 0.25,
     }
     assert git.asked == [(["git", "ls-remote", "--heads", "--tags", "--", REPOSITORY], 20.0)]
