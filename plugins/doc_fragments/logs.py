@@ -34,8 +34,8 @@ options:
       - "(?i)password authentication failed|invalid username-password pair"
   resets:
     description:
-      - So many requests that nginx lost with a kept connection, which the service behind it was just closing, are a warning; more of them
-        are failed connections.
+      - So many requests that nginx lost with a kept connection, which the service behind it was just closing, are a warning. Of more, those
+        that O(connection_patterns) matches are failed connections.
     type: int
     default: 3
     version_added: 0.7.0

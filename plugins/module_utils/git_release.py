@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from ansible_collections.residency.scheduler.plugins.module_utils import release_content
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, require
 from ansible_collections.residency.scheduler.plugins.module_utils.finding import STOPS, WARNS, Finding, redact_url, show
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.release_content import Content
 
 _PGP = re.compile(r"\s*-----BEGIN PGP PUBLIC KEY BLOCK-----")
@@ -30,6 +31,8 @@ _TROUBLES = {
     "REVKEYSIG": "by a key that was revoked",
 }
 _KEYS = "preflight_signing_keys"
+#: Settings of git by which files of Git LFS stay what is stored for them.
+_LFS = ("smudge=", "process=", "required=false")
 
 
 @dataclass(frozen=True)
@@ -103,17 +106,32 @@ def inspect(release: Release, look: Look, runner: Runner, timeout: float) -> rel
                 why = f"no answer within {timeout:.0f} s" if answer.timed_out else redact_url(answer.last_lines(3)).strip()
                 return Content((_unknown(release, why.rstrip(". "), STOPS if look.keys else WARNS),), ())
         findings = list(_signature(release, local, look.keys, folder, runner)) if look.keys else []
-        unsigned = bool(findings)
+        unsigned, looked_at = bool(findings), ["signature"] if look.keys else []
         if look.changelog and release.kind == "tag":
+            looked_at.append("changelog")
             told = runner.run([*git, "show", f"{release.commit}:{look.changelog}"], timeout=timeout).stdout
             findings += _changelog(release, look.changelog, told)
         if look.wanted is None or unsigned:
-            return Content(tuple(findings), ())
-        work = [*git, "-c", "core.bare=false", "--work-tree", tree]
+            return Content(tuple(findings), (), tuple(looked_at))
+        content = _files(release, look.wanted, tree, [*git, "--work-tree", tree], runner, timeout, docker=look.docker)
+        return Content((*findings, *content.findings), content.revisions, (*looked_at, *content.looked_at))
+
+
+def _files(
+    release: Release, wanted: release_content.Wanted, tree: str, git: Sequence[str], runner: Runner, timeout: float, *, docker: bool
+) -> Content:
+    """Write the release's files into *tree*, and look into them; that they cannot be read is a warning, since a checkout may do better."""
+    # Large files would be asked of a server; what stands for them is enough here.
+    plain = ["-c", "core.bare=false", *(word for name in _LFS for word in ("-c", f"filter.lfs.{name}"))]
+    try:
         for words in (["read-tree", release.commit], ["checkout-index", "--all"]):
-            require(runner.run([*work, *words], timeout=timeout), "Reading the release failed", "Look at the disk of the temporary folder.")
-        content = release_content.look(tree, look.wanted, runner, docker=look.docker)
-        return Content((*findings, *content.findings), content.revisions)
+            answer = runner.run([*git, *plain, *words], timeout=timeout)
+            require(answer, "Reading the release failed", "Look at the disk of the temporary folder.")
+        return release_content.look(tree, wanted, runner, docker=docker)
+    except Problem as problem:
+        why = " ".join(problem.why.replace(tree + "/", "").split())[:300].rstrip(". ")
+        remedy = f"The deployment finds out what is wrong with them, if anything is. {problem.remedy}"
+        return Content((Finding("release", f"files that cannot be looked at ({why})", "files that can be read", remedy, WARNS),), ())
 
 
 def _unknown(release: Release, why: str, severity: str) -> Finding:

@@ -114,7 +114,7 @@ def _line(text: str) -> LogLine:
 class Sorted:
     """The lines that tell of trouble: errors, failed connections, and those from while services were still starting.
 
-    :ivar resets: the few kept connections that were closed when they were used; more of them count as failed connections.
+    :ivar resets: kept connections that were closed when they were used, and that are not among the failed ones.
     """
 
     errors: tuple[str, ...]
@@ -137,10 +137,10 @@ def sort_out(lines: Sequence[LogLine], expected: Mapping[str, Any], settled: dat
     errors = [text for text in errors if text not in early and not (early and text.startswith("Traceback "))]
     errors += matching(after, expected["patterns"], expected["ignore"])
     resets = matching(after, [_RESET.pattern], expected["ignore"])
-    few = resets if len(resets) <= expected["resets"] else []
-    wanted = [*expected["connection_patterns"], _RESET.pattern]
-    connections = [text for text in matching(after, wanted, expected["ignore"]) if text not in few]
-    return Sorted(tuple(errors), tuple(connections), tuple(early), tuple(few))
+    failed = matching(after, expected["connection_patterns"], expected["ignore"])
+    if len(resets) <= expected["resets"]:
+        failed = [text for text in failed if text not in resets]
+    return Sorted(tuple(errors), tuple(failed), tuple(early), tuple(text for text in resets if text not in failed))
 
 
 def matching(lines: Sequence[str], patterns: Sequence[str], ignore: Sequence[str]) -> list[str]:

@@ -224,7 +224,7 @@ def read_host(variables: Mapping[str, Any], system: System, runner: Runner) -> H
     """Read the facts; a variable that is malformed leaves its fact at "not there"."""
     release = parse_os_release(system.read("/etc/os-release"))
     home = _folder(variables.get("scheduler_home"))
-    disk_gb, disk_folder = _least_space([_folder(variables.get("scheduler_state_dir")), home, _DOCKER_FOLDER], system)
+    disk_gb, disk_folder = least_space([_folder(variables.get("scheduler_state_dir")), home, _DOCKER_FOLDER], system)
     systemd = system.exists("/run/systemd/system")
     client = system.has_program("docker")
     repository = variables.get("scheduler_repo")
@@ -281,7 +281,7 @@ def _folder(value: object) -> str:
     return value if isinstance(value, str) and value.startswith("/") and "\0" not in value else ""
 
 
-def _least_space(folders: Sequence[str], system: System) -> tuple[float, str]:
+def least_space(folders: Sequence[str], system: System) -> tuple[float, str]:
     """Return the least free GB (10^9 bytes) of the folders' file systems, and the folder."""
     space = []
     for folder in filter(None, folders):

@@ -33,7 +33,7 @@ TOPICS = {
     "preflight_host": Topic(
         "server", "enough for the stack", "cpus|memory|memory limits|disk|disk for the database|operating system|clock|restart|uptime"
     ),
-    "preflight_docker": Topic("Docker and Compose", "versions that are supported, or none yet", "docker|compose|images"),
+    "preflight_docker": Topic("Docker and Compose", "versions that are supported", "docker|compose|images"),
     "preflight_dns": Topic("domain", "a name that leads to this server", "scheduler_domain"),
     "preflight_backup": Topic("backups", "a folder with room for them", "scheduler_backup_dir|disk for the database"),
 }

@@ -108,8 +108,11 @@ def check_space(deployed: Deployed, runner: Runner) -> list[Finding]:
 
 
 def check_revision(deployed: Deployed, runner: Runner) -> list[Finding]:
-    """Return a finding where a database that runs stands at a revision that is none of the release's."""
-    findings = []
+    """Return a finding where a database that runs stands at a revision that is none of the release's.
+
+    Of several only one is the application's; another one's tool may use Alembic too.
+    """
+    standing: dict[str, list[str]] = {}
     for service in deployed.databases:
         try:
             postgres = find(deployed.project, service, runner)
@@ -117,9 +120,10 @@ def check_revision(deployed: Deployed, runner: Runner) -> list[Finding]:
             continue
         what = "Asking for the database's revision failed"
         if postgres.run("SELECT to_regclass('alembic_version')", what).strip():
-            standing = [str(row["version_num"]) for row in postgres.rows("SELECT version_num FROM alembic_version", what)]
-            findings += ahead(standing, deployed.revisions, deployed.version)
-    return findings
+            standing[service] = [str(row["version_num"]) for row in postgres.rows("SELECT version_num FROM alembic_version", what)]
+    if len(standing) > 1 and any(deployed.revisions.issuperset(names) for names in standing.values()):
+        return []
+    return [finding for names in standing.values() for finding in ahead(names, deployed.revisions, deployed.version)]
 
 
 def ahead(standing: Sequence[str], known: Collection[str], version: str) -> list[Finding]:

@@ -24,15 +24,17 @@ from ansible_collections.residency.scheduler.plugins.module_utils.containers imp
 from ansible_collections.residency.scheduler.plugins.module_utils.environment_names import check_names
 from ansible_collections.residency.scheduler.plugins.module_utils.environment_values import GIVE, merge, missing
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
-from ansible_collections.residency.scheduler.plugins.module_utils.finding import WARNS, Finding, show
+from ansible_collections.residency.scheduler.plugins.module_utils.finding import STOPS, WARNS, Finding, show
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
+_NO_FILE = re.compile(r"no such file|not found|does not exist", re.IGNORECASE)
 #: By this label a container that only tries a proxy's settings is known.
 LABEL = "residency.scheduler.preflight"
 #: What stands before nginx's own words.
 _LOGGED = re.compile(r"^(?:nginx: |\S+ \S+ )?\[emerg\] (?:\d+#\d+: )?")
-#: The certificate comes with the deployment, and is judged on its own; without a network only services have an address.
-_NOT_YET = ("cannot load certificate", "host not found")
+#: What nginx cannot open, bind or look up may be there in the deployment - certificates, volumes, addresses, written logs. What is wrong
+#: in its settings has no function and no error number in it.
+_NOT_HERE = re.compile(r"\w\(|\(\d+: |cannot load|host not found")
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Wanted:
     """What the inventory has for a release.
 
     :ivar services: the services that have to be there, with :ivar proxies: those of them that are a proxy.
+    :ivar home: the checkout, which may have more files than the release.
     :ivar example: the example file, relative to the release's tree; empty for none.
     :ivar values: of the environment, by name; none of them is a secret.
     :ivar secrets: names of the secrets, given and made.
@@ -50,6 +53,7 @@ class Wanted:
     compose_files: tuple[str, ...]
     services: tuple[str, ...]
     proxies: tuple[str, ...]
+    home: str
     example: str
     values: Mapping[str, Any]
     secrets: frozenset[str]
@@ -58,10 +62,11 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Content:
-    """What is wrong with a release's files, and the ids of its revisions; none where they cannot be told."""
+    """What is wrong with a release, the ids of its revisions (none where they cannot be told), and what of it was looked at."""
 
     findings: tuple[Finding, ...]
     revisions: tuple[str, ...]
+    looked_at: tuple[str, ...] = ()
 
 
 def look(tree: str, wanted: Wanted, runner: Runner, *, docker: bool) -> Content:
@@ -72,16 +77,21 @@ def look(tree: str, wanted: Wanted, runner: Runner, *, docker: bool) -> Content:
     """
     revisions = revision_files.read(tree) or []
     findings = revision_files.judge(revisions)
-    missing = [name for name in wanted.compose_files if not os.path.isfile(os.path.join(tree, name))]
+    if os.path.exists(os.path.join(tree, ".gitmodules")):
+        # What is in them was not fetched.
+        return Content(tuple(findings), tuple(revision.revision for revision in revisions))
+    absent = [name for name in wanted.compose_files if not os.path.isfile(os.path.join(tree, name))]
+    # A file that somebody has put beside the release's, which a checkout leaves alone.
+    missing = [name for name in absent if not os.path.isfile(os.path.join(wanted.home, name))]
     remedy = "Correct the list, or deploy a version that has the file."
     findings += [Finding("scheduler_compose_files", f"no {name} in the release", "a file of the release", remedy) for name in missing]
-    files = [os.path.join(tree, name) for name in wanted.compose_files if name not in missing]
+    files = [os.path.join(wanted.home if name in absent else tree, name) for name in wanted.compose_files if name not in missing]
     findings_of_names, environment = check_environment(tree, files, wanted)
     findings += findings_of_names
-    if docker and environment is not None and not missing:
+    if docker and environment is not None and not absent:
         write_text(os.path.join(tree, ".env"), dotenv.render(environment), 0o600)
         findings += check_project(Project(wanted.project, tree, tuple(files), os.path.join(tree, ".env")), wanted, runner)
-    return Content(tuple(findings), tuple(revision.revision for revision in revisions))
+    return Content(tuple(findings), tuple(revision.revision for revision in revisions), ("files",))
 
 
 def check_environment(tree: str, compose_files: Sequence[str], wanted: Wanted) -> tuple[list[Finding], dict[str, str] | None]:
@@ -108,9 +118,11 @@ def check_project(project: Project, wanted: Wanted, runner: Runner) -> list[Find
         # What stands for secrets is nobody's.
         why = " ".join(problem.why.replace(project.directory + "/", "").split())
         remedy = f"Correct {', '.join(wanted.compose_files)} in the release, or the list of them."
-        return [Finding("compose project", why[-500:], "files that Compose takes together", remedy)]
+        # It may be one that lies beside the release's files on the server.
+        severity = WARNS if _NO_FILE.search(why) else STOPS
+        return [Finding("compose project", why[-500:], "files that Compose takes together", remedy, severity)]
     findings = [_no_service(name, config) for name in wanted.services if name not in config.services]
-    findings += check_builds(tuple(config.services.values()), project.directory)
+    findings += check_builds(tuple(config.services.values()), project.directory, wanted.home)
     try:
         present = read_images([service.image for service in config.services.values() if not service.build], runner).ids
     except Problem as problem:
@@ -130,14 +142,17 @@ def _no_service(name: str, config: Config) -> Finding:
     return Finding("scheduler_services", f"{show(name)}, which the release does not have", f"one of {', '.join(config.services)}", remedy)
 
 
-def check_builds(services: Sequence[Service], tree: str) -> list[Finding]:
-    """Return a finding for each folder, or Dockerfile, that a build would not find."""
+def check_builds(services: Sequence[Service], tree: str, home: str) -> list[Finding]:
+    """Return a finding for each folder, or Dockerfile, that a build would not find.
+
+    :arg home: the checkout; what lies there is found, though it is not the release's.
+    """
     lacking: dict[str, list[str]] = {}
     for service in services:
         build = service.build or {}
         context = str(build.get("context") or "")
-        # Others are fetched by Docker itself.
-        if not context.startswith("/"):
+        # Others are fetched by Docker itself, or lie elsewhere on the server.
+        if os.path.commonpath([context if context.startswith("/") else "/", tree]) != tree:
             continue
         file = os.path.join(context, str(build.get("dockerfile") or "Dockerfile"))
         if not os.path.isdir(context):
@@ -146,8 +161,9 @@ def check_builds(services: Sequence[Service], tree: str) -> list[Finding]:
             lacking.setdefault(file, []).append(service.name)
     remedy = "Correct build in the compose file, or add it to the release."
     return [
-        Finding("images", f"no {os.path.relpath(path, tree)} in the release, to build {', '.join(names)}", "what a build needs", remedy)
-        for path, names in lacking.items()
+        Finding("images", f"no {path} in the release, to build {', '.join(names)}", "what a build needs", remedy)
+        for path, names in ((os.path.relpath(path, tree), names) for path, names in lacking.items())
+        if not os.path.exists(os.path.join(home, path))
     ]
 
 
@@ -162,7 +178,10 @@ def check_registry(image: str, runner: Runner) -> list[Finding]:
 
 
 def check_proxy(service: Service, config: Config, project: str, runner: Runner) -> list[Finding]:
-    """Return a finding where nginx does not take its settings, tried in a container of its own, without a network."""
+    """Return a finding where nginx does not take its settings, tried in a container of its own, without a network.
+
+    Only settings that no server would take are one: named volumes, for one, are not there. The deployment tries again with all of it.
+    """
     command = ["docker", "run", "--rm", "--pull", "never", "--network", "none", "--label", f"{LABEL}={project}"]
     # So that every upstream has an address, whatever runs.
     command += [word for name in config.services for word in ("--add-host", f"{name}:127.0.0.1")]
@@ -172,7 +191,7 @@ def check_proxy(service: Service, config: Config, project: str, runner: Runner) 
             command += ["--mount", f"type=bind,source={source},target={target},readonly"]
     answer = runner.run([*command, "--entrypoint", "nginx", service.image, "-t"], timeout=60)
     told = [_LOGGED.sub("", line) for line in answer.stderr.splitlines() if "[emerg]" in line]
-    if answer.rc == 0 or "test failed" not in answer.stderr or any(word in line for line in told for word in _NOT_YET):
+    if answer.rc == 0 or "test failed" not in answer.stderr or not told or any(_NOT_HERE.search(line) for line in told):
         return []
     remedy = "Correct them in the release; `nginx -t` in a container tells the same."
-    return [Finding(service.name, "; ".join(told)[:500] or "a test that failed", "settings that nginx takes", remedy)]
+    return [Finding(service.name, "; ".join(told)[:500], "settings that nginx takes", remedy)]

@@ -101,10 +101,8 @@ def judge(revisions: Sequence[Revision]) -> list[Finding]:
         findings.append(Finding(_SUBJECT, f"the revision {name} twice, in {' and '.join(twice)}", "each revision once", remedy))
     followed = set[str]()
     for child, parent in [(revision, parent) for revision in revisions for parent in revision.parents]:
-        # Alembic takes the beginning of an id for the whole of it.
-        known = [name for name in files if name == parent] or [name for name in files if name.startswith(parent)]
-        followed.update(known)
-        if not known:
+        followed.add(parent)
+        if parent not in files:
             found = f"{child.file}, which follows {parent}, and no file with that revision"
             remedy = "Add the missing revision to the release, or correct down_revision."
             findings.append(Finding(_SUBJECT, found, "every revision's parent", remedy))

@@ -39,7 +39,6 @@ class Seen:
     :ivar log_grows: its log grows until the disk is full.
     :ivar published: port in the container ("53/udp" where it is not TCP), address and port on the host.
     :ivar texts: command, entrypoint and health check, for secrets in them.
-    :ivar pid: of its first process on this host; 0 if it does not run.
     """
 
     name: str
@@ -58,7 +57,6 @@ class Seen:
     published: tuple[tuple[str, str, int], ...]
     environment: Mapping[str, str]
     texts: str
-    pid: int = 0
 
 
 def read(runner: Runner) -> list[Seen]:
@@ -112,7 +110,6 @@ def _seen(item: Mapping[str, Any]) -> Seen:
         ),
         environment=dict(str(entry).partition("=")[::2] for entry in config.get("Env") or ()),
         texts="\0".join(str(word) for word in words if word),
-        pid=int(item["State"].get("Pid") or 0),
     )
 
 

@@ -14,38 +14,37 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-#: The folders of an image's layers, in Docker's inspection (docs.docker.com, OverlayFS storage driver).
-_LAYERS = "overlay2"
+#: The storage driver whose layers are folders that Docker's inspection names (docs.docker.com, OverlayFS storage driver).
+_OVERLAY = "overlay2"
 #: Larger files are an application's data, and are not read.
 _LARGEST = 1_000_000
 #: Folders with thousands of other people's files.
 _FOREIGN = frozenset({"node_modules", "site-packages"})
 
 
-def roots(image: Mapping[str, Any], pid: int) -> list[str]:
-    """Return the folders that hold an image's files: one for each layer, or the file system of a container of it.
+def layers(image: Mapping[str, Any]) -> list[str]:
+    """Return the folder of each layer of an image; none where the storage driver does not tell them.
 
     :arg image: what ``docker image inspect`` tells of it.
-    :arg pid: of a process in a container of it; 0 if none runs. Where the layers are not known it shows what is left of them in the end.
     """
     driver = image.get("GraphDriver") or {}
     data = driver.get("Data") or {}
-    if driver.get("Name") == _LAYERS and data.get("UpperDir"):
-        return [data["UpperDir"], *str(data.get("LowerDir") or "").split(":")]
-    return [f"/proc/{pid}/root"] if pid else []
+    if driver.get("Name") != _OVERLAY or not data.get("UpperDir"):
+        return []
+    return [data["UpperDir"], *filter(None, str(data.get("LowerDir") or "").split(":"))]
 
 
-def search(image: Mapping[str, Any], pid: int, wanted: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def search(image: Mapping[str, Any], wanted: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Return the paths under the image's working directory that hold a secret, by the secrets' names."""
     folder = str((image.get("Config") or {}).get("WorkingDir") or "").strip("/")
     forms = {name: [form.encode() for form in values] for name, values in wanted.items()}
     found: dict[str, set[str]] = {}
-    # Without one, it is the whole image.
-    for root in filter(None, roots(image, pid) if folder else []):
-        for path in _files(root, folder):
+    # Without one, it would be the whole image.
+    for layer in layers(image) if folder else []:
+        for path in _files(layer, folder):
             content = _read(path)
             for name in (name for name, values in forms.items() if any(value in content for value in values)):
-                found.setdefault(name, set()).add(path[len(root) :])
+                found.setdefault(name, set()).add(path[len(layer) :])
     return {name: sorted(paths) for name, paths in sorted(found.items())}
 
 
@@ -56,18 +55,9 @@ def _files(root: str, folder: str) -> Iterator[str]:
         # A link in the image would lead to the host's own files.
         if os.path.islink(start) or not os.path.isdir(start):
             return
-    device = _device(start)
     for path, folders, names in os.walk(start):
-        # What is mounted there is no part of the image.
-        folders[:] = [name for name in folders if name not in _FOREIGN and _device(os.path.join(path, name)) == device]
+        folders[:] = [name for name in folders if name not in _FOREIGN]
         yield from (os.path.join(path, name) for name in names)
-
-
-def _device(path: str) -> int:
-    try:
-        return os.lstat(path).st_dev
-    except OSError:  # gone since
-        return -1
 
 
 def _read(path: str) -> bytes:

@@ -204,7 +204,7 @@ def observe_images(services: Sequence[Seen], wanted: Mapping[str, Sequence[str]]
         # Docker's JSON writes <, > and & as escapes.
         plain = " ".join(str(entry) for entry in (known.get("Config") or {}).get("Env") or ())
         held = dict.fromkeys(within(history.stdout + settings.stdout + plain, wanted), "its history or settings")
-        held |= {name: ", ".join(paths[:3]) for name, paths in security_layers.search(known, item.pid, wanted).items()}
+        held |= {name: ", ".join(paths[:3]) for name, paths in security_layers.search(known, wanted).items()}
         if held:
             places = "; ".join(f"{name} in {where}" for name, where in sorted(held.items()))
             bad[item.name] = f"{places}; image {image.removeprefix('sha256:')[:12]}"

@@ -116,8 +116,9 @@ def run(
         with ThreadPoolExecutor(max_workers=1) as pool:
             stopping = pool.submit(runner.run, command, timeout=grace + _MARGIN)
             time.sleep(_NOTED)
-            for name, pid in running.items():
-                children = shell_children(pid, proc)
+            for name, (pid, identifier) in running.items():
+                # The id of a container that has ended since may be another process' by now.
+                children = shell_children(pid, proc) if identifier in _read(f"{proc}/{pid}/cgroup") else []
                 signalled += [name] if children else []
                 for child in children:
                     (end or terminate)(child)
@@ -130,8 +131,8 @@ def run(
     }
 
 
-def find(parameters: Mapping[str, Any], runner: Runner) -> dict[str, int]:
-    """Return the process id of each wanted container that runs, by its name."""
+def find(parameters: Mapping[str, Any], runner: Runner) -> dict[str, tuple[int, str]]:
+    """Return the process id and the container's own id of each wanted container that runs, by its name."""
     wanted = list(parameters["containers"])
     if parameters["service"]:
         labels = {"project": parameters["project_name"], "service": parameters["service"], "oneoff": "False"}
@@ -145,7 +146,7 @@ def find(parameters: Mapping[str, Any], runner: Runner) -> dict[str, int]:
     if told.rc != 0 and "no such container" not in told.stderr.lower():
         require(told, "Looking at the containers failed", "Start Docker: systemctl start docker.")
     return {
-        str(item["Name"]).lstrip("/"): int(item["State"]["Pid"])
+        str(item["Name"]).lstrip("/"): (int(item["State"]["Pid"]), str(item["Id"]))
         for item in json.loads(told.stdout or "[]")
         if item["State"]["Running"] and item["State"]["Pid"]
     }
@@ -153,7 +154,12 @@ def find(parameters: Mapping[str, Any], runner: Runner) -> dict[str, int]:
 
 def shell_children(pid: int, proc: str) -> list[int]:
     """Return the children of a process, if that is a shell; none of a process that passes signals on, or has ended."""
-    if _read(f"{proc}/{pid}/comm").strip() not in _SHELLS:
+    try:
+        # Not its name: that of a script which a shell runs is the script's.
+        program = os.path.basename(os.readlink(f"{proc}/{pid}/exe"))
+    except OSError:
+        return []
+    if program not in _SHELLS:
         return []
     return [int(word) for word in _read(f"{proc}/{pid}/task/{pid}/children").split()]
 

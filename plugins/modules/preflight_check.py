@@ -302,6 +302,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.preflight impo
     RealSystem,
     System,
     decide,
+    least_space,
     read_host,
 )
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
@@ -366,22 +367,23 @@ def run(parameters: dict[str, Any], system: System, runner: Runner) -> dict[str,
         "host": host.to_dict(),
         "made": list(plan.made),
         "commit": _commit(repository),
-        "checks": [check.to_dict() for check in preflight_checklist.checks(warnings, _facts(inputs, host, machine))],
+        "checks": [check.to_dict() for check in preflight_checklist.checks(warnings, _facts(inputs, host, machine, system))],
     }
 
 
-def _facts(inputs: Inputs, host: Host, machine: preflight_machine.Machine) -> dict[str, str]:
+def _facts(inputs: Inputs, host: Host, machine: preflight_machine.Machine, system: System) -> dict[str, str]:
     """Return what was seen, for each topic of the checklist that was looked at."""
     variables, repository = inputs.variables, inputs.repository or {}
-    lookup, docker = machine.lookup, f"Docker {host.docker}, Compose {host.compose}"
-    domain = f"{lookup.domain} at {', '.join(lookup.addresses)}" if lookup else f"{variables['scheduler_domain']}, not in the DNS"
+    free, backups = least_space([str(variables["scheduler_backup_dir"])], system)
     facts = {
         "preflight_secrets": f"{len(inputs.secrets or {})} given, {len(inputs.supplied)} made or kept on the server",
         "preflight_host": f"{host.os_name}, {host.cpus} CPUs, {host.memory_mb} MB of memory, {host.disk_gb:g} GB free",
-        "preflight_docker": docker if host.docker else "none yet, the deployment installs it",
-        "preflight_dns": domain,
-        "preflight_backup": str(variables["scheduler_backup_dir"]),
+        "preflight_backup": f"{free:g} GB free for {backups}",
     }
+    if host.docker:
+        facts["preflight_docker"] = f"Docker {host.docker}, Compose {host.compose}"
+    if machine.lookup:
+        facts["preflight_dns"] = f"{machine.lookup.domain} at {', '.join(machine.lookup.addresses)}"
     if repository.get("commit"):
         facts["preflight_version"] = f"{variables['scheduler_version']}, commit {str(repository['commit'])[:12]}"
     looked = repository.get("looked_at") or []

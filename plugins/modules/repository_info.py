@@ -14,8 +14,8 @@ short_description: Tell what a version names in a git repository
 version_added: 0.1.0
 description:
   - Asks the repository for its tags and branches by C(git ls-remote), and tells the commit that a version names.
-  - Never fails because of a wrong repository or version. It reports a RV(finding) instead, so that a caller can show it together
-    with all others, or ask from another host.
+  - Never fails because of a wrong repository or version, nor of what is in it. It reports a RV(finding) instead, so that a caller
+    can show it together with all others, or ask from another host.
   - With O(inside) it also looks into the release's files, for whatever a deployment would stumble over.
   - The repository and the version are checked before git sees them; a branch, a relative reference, an option or a transport
     helper (C(ext::)) is refused.
@@ -56,7 +56,8 @@ options:
     version_added: 0.6.0
   checkout:
     description:
-      - A checkout. Where it stands at the version's commit already, the changelog and the files are not looked at again.
+      - A checkout. Where it stands at the version's commit already, the changelog and the files are not looked at.
+      - A file that lies beside the version's own in it is not missed.
     type: path
     version_added: 0.6.0
   inside:
@@ -247,7 +248,7 @@ def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> 
     if answer.rc != 0 or answer.timed_out:
         return _result(git=True, finding=_unreachable(repository, answer, timeout, host), seconds=answer.seconds)
     resolution = git_refs.resolve(version, repository, git_refs.parse_refs(answer.stdout))
-    content, looked_at = (Content((), ()), []) if resolution.finding else _look_into(parameters, resolution, runner, timeout, host)
+    content = Content((), ()) if resolution.finding else _look_into(parameters, resolution, runner, timeout, host)
     return _result(
         git=True,
         reachable=True,
@@ -257,35 +258,32 @@ def run(parameters: dict[str, Any], runner: Runner, *, git: bool, host: str) -> 
         finding=resolution.finding,
         findings=[finding.to_dict() for finding in content.findings],
         revisions=list(content.revisions),
-        looked_at=looked_at,
+        looked_at=list(content.looked_at),
         seconds=answer.seconds,
     )
 
 
-def _look_into(
-    parameters: dict[str, Any], resolution: git_refs.Resolution, runner: Runner, timeout: float, host: str
-) -> tuple[Content, list[str]]:
-    """Return what is wrong with the version itself, and what of it was looked at."""
+def _look_into(parameters: dict[str, Any], resolution: git_refs.Resolution, runner: Runner, timeout: float, host: str) -> Content:
     keys = [str(key) for key in parameters["signing_keys"]]
     wrong = git_release.check_keys(keys) or git_release.check_programs(keys, host)
     if wrong:
-        return Content(tuple(wrong), ()), []
-    changelog, wanted = parameters["changelog"] if resolution.kind == "tag" else "", _wanted(parameters["inside"])
+        return Content(tuple(wrong), ())
+    changelog, wanted = parameters["changelog"] if resolution.kind == "tag" else "", _wanted(parameters)
     if parameters["checkout"]:
         head = runner.run(["git", "-C", parameters["checkout"], "rev-parse", "--verify", "HEAD"])
-        # It was looked into before it was checked out.
+        # Whatever is wrong with it, the deployment finds out from the checkout itself.
         changelog, wanted = ("", None) if head.stdout.strip() == resolution.commit else (changelog, wanted)
-    looked_at = [name for name, looked in (("signature", keys), ("changelog", changelog), ("files", wanted)) if looked]
-    if not looked_at:
-        return Content((), ()), []
+    if not (keys or changelog or wanted):
+        return Content((), ())
     release = git_release.Release(parameters["repo"], parameters["version"], resolution.commit, resolution.kind)
     docker = bool(wanted and parameters["inside"]["on_server"] and _docker_answers(runner))
     # A whole tree takes longer than a list of references.
-    return git_release.inspect(release, git_release.Look(keys, changelog, wanted, docker), runner, 6 * timeout), looked_at
+    return git_release.inspect(release, git_release.Look(keys, changelog, wanted, docker), runner, 6 * timeout)
 
 
-def _wanted(inside: dict[str, Any] | None) -> Wanted | None:
+def _wanted(parameters: dict[str, Any]) -> Wanted | None:
     """Return what the inventory has for a release's files; None where a variable is malformed, which preflight_check tells."""
+    inside = parameters["inside"]
     if inside is None:
         return None
     secrets = frozenset(inside["secrets"])
@@ -302,6 +300,7 @@ def _wanted(inside: dict[str, Any] | None) -> Wanted | None:
         compose_files=tuple(inside["compose_files"]),
         services=tuple(service["name"] for service in inside["services"] if not service.get("optional")),
         proxies=tuple(service["name"] for service in inside["services"] if service["kind"] == "proxy"),
+        home=str(parameters["checkout"] or "") if inside["on_server"] else "",
         example=inside["example"],
         values={**inside["paths"], **(inside["environment"] or {})},
         secrets=secrets,

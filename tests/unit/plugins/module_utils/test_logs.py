@@ -105,6 +105,8 @@ def reset(number: int, why: str = "recv() failed (104: Connection reset by peer)
         ([reset(1)], 0, 1),
         ([reset(1), reset(2, "upstream prematurely closed connection"), reset(3)], 0, 3),
         ([reset(1), reset(2), reset(3), reset(4)], 4, 0),
+        # Too many, but of no pattern.
+        ([reset(number, "upstream prematurely closed connection") for number in range(5)], 0, 5),
         ([reset(1, "connect() failed (111: Connection refused)")], 1, 0),
         ([reset(1), "ERROR connect() failed: Connection refused"], 1, 1),
     ],

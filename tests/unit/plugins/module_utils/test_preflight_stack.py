@@ -112,6 +112,17 @@ def test_where_the_database_stands(deployed: Deployed, runner, standing: list[st
     assert fake.finished()
 
 
+@pytest.mark.parametrize(("standing", "found"), [("r1", 0), ("r9", 2)])
+def test_another_database_with_revisions_of_its_own(deployed: Deployed, runner, standing: str, found: int) -> None:
+    two = replace(deployed, databases=("db", "reports"), revisions=frozenset({"r1"}), version="v2")
+    config = {"Labels": {"com.docker.compose.service": "reports"}, "Env": []}
+    reports = {**DATABASE, "Name": "/stack-reports-1", "Config": config}
+    there = [("docker ps --all", "1\n2\n"), ("docker container inspect", json.dumps([DATABASE, reports])), ("psql", "alembic_version\n")]
+    fake = runner(*there, ("psql", f'[{{"version_num": "{standing}"}}]'), *there, ("psql", '[{"version_num": "airflow"}]'))
+    assert len(preflight_stack.check_revision(two, fake)) == found
+    assert fake.finished()
+
+
 def test_a_database_without_revisions(deployed: Deployed, runner) -> None:
     fake = runner(*database(1, 1)[:2], ("psql", "\n"))
     assert preflight_stack.check_revision(replace(deployed, revisions=frozenset({"r0"})), fake) == []

@@ -18,7 +18,16 @@ from ansible_collections.residency.scheduler.plugins.module_utils.compose import
 from ansible_collections.residency.scheduler.plugins.module_utils.finding import STOPS, WARNS
 from ansible_collections.residency.scheduler.plugins.module_utils.release_content import Wanted
 
-WANTED = Wanted("stack", ("docker-compose.yml",), ("web", "nginx"), ("nginx",), ".env.example", {"LOG_LEVEL": "info"}, frozenset({"KEY"}))
+WANTED = Wanted(
+    project="stack",
+    compose_files=("docker-compose.yml",),
+    services=("web", "nginx"),
+    proxies=("nginx",),
+    home="/nowhere",
+    example=".env.example",
+    values={"LOG_LEVEL": "info"},
+    secrets=frozenset({"KEY"}),
+)
 REFUSED = "2026/01/01 00:00:00 [emerg] 1#1: unknown directive \"x\" in /etc/nginx/nginx.conf:17\nnginx: configuration file x test failed\n"
 
 
@@ -75,6 +84,26 @@ def test_a_file_that_is_missing(tree: Path, runner) -> None:
     assert look(tree, runner(), wanted) == [(STOPS, "scheduler_compose_files", "no staging.yml in the release")]
 
 
+def test_what_lies_beside_the_release(tree: Path, tmp_path_factory: pytest.TempPathFactory, runner) -> None:
+    home = tmp_path_factory.mktemp("home")
+    (home / "local.yml").write_text("x: ${LOCAL:?}\n", encoding="utf-8")
+    wanted = replace(WANTED, compose_files=("docker-compose.yml", "local.yml"), home=str(home), values={"LOCAL": "1"})
+    assert look(tree, runner(), wanted) == []
+    assert look(tree, runner(), replace(wanted, values={})) == [(STOPS, "scheduler_env.LOCAL", "no value (required by the compose files)")]
+    (home / "backend").mkdir()
+    (home / "backend" / "Dockerfile").touch()
+    fake = runner(*answers(tree, ("docker run", ""), web={"build": {"context": f"{tree}/backend"}}))
+    assert look(tree, fake, replace(WANTED, home=str(home))) == []
+    words = f"env file {tree}/backend/.env.local not found: no such file or directory"
+    fake = runner(("config --no-consistency", "{}"), ("config --format json", CommandResult(("docker",), 15, "", words, 0.1)))
+    assert [severity for severity, _subject, _found in look(tree, fake)] == [WARNS]
+
+
+def test_submodules_are_not_looked_into(tree: Path, runner) -> None:
+    (tree / ".gitmodules").touch()
+    assert look(tree, runner(), replace(WANTED, compose_files=("vendor/docker-compose.yml",))) == []
+
+
 def test_names(tree: Path, runner) -> None:
     (tree / "docker-compose.yml").write_text("x: ${NEEDED:?}\n", encoding="utf-8")
     (tree / ".env.example").write_text("KEY=changeme\nTOKEN=changeme\n", encoding="utf-8")
@@ -107,6 +136,7 @@ def test_what_compose_refuses(tree: Path, runner) -> None:
         ({"build": {"context": "{tree}", "dockerfile": "Other"}}, "no Other in the release, to build web"),
         ({"build": {"context": "{tree}", "dockerfile_inline": "FROM x"}}, ""),
         ({"build": {"context": "https://example.org/x.git"}}, ""),
+        ({"build": {"context": "/srv/other"}}, ""),
     ],
 )
 def test_services_and_builds(tree: Path, runner, web: dict[str, Any], found: str) -> None:
@@ -137,9 +167,13 @@ def test_an_image_that_is_to_be_pulled(answer: CommandResult, found: str | None,
         # It comes with the deployment.
         (1, REFUSED.replace("unknown directive", "cannot load certificate"), None),
         (1, REFUSED.replace("unknown directive", "host not found in upstream"), None),
+        # Volumes, addresses and logs that only the deployment has.
+        (1, REFUSED.replace("unknown directive", 'open() "/var/log/nginx/x" failed (30: Read-only file system)'), None),
+        (1, REFUSED.replace("unknown directive", "bind() to 10.0.0.5:443 failed (99: Cannot assign requested address)"), None),
+        (1, REFUSED.replace("unknown directive", 'BIO_new_file("/etc/nginx/dh.pem") failed'), None),
         # No nginx.
         (127, 'exec: "nginx": executable file not found', None),
-        (1, "nginx: configuration file x test failed\n", "a test that failed"),
+        (1, "nginx: configuration file x test failed\n", None),
     ],
 )
 def test_what_the_proxy_says(rc: int, stderr: str, found: str | None, recorded, runner) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.residency.scheduler.plugins.module_utils import security_layers, security_secrets
+from ansible_collections.residency.scheduler.plugins.module_utils import security_secrets
 from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult, SubprocessRunner
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.security import THRESHOLDS, Observation
@@ -288,9 +288,9 @@ def test_files_of_layers(tmp_path: Path, runner: Callable[..., Any]) -> None:
     layers = {"UpperDir": str(upper), "LowerDir": str(lower)}
     image = {"Config": {"WorkingDir": "/app"}, "GraphDriver": {"Name": "overlay2", "Data": layers}}
 
-    def look(known: dict[str, Any], pid: int = 0) -> dict[str, str]:
+    def look(known: dict[str, Any]) -> dict[str, str]:
         fake = runner(("docker history", ""), ("docker image inspect", json.dumps(known)))
-        return told(security_secrets.observe_images([replace(SERVICE, pid=pid)], WANTED, fake))
+        return told(security_secrets.observe_images([SERVICE], WANTED, fake))
 
     # Removed by a later step, which a whiteout in its layer says, and there for whoever has the image.
     assert look(image) == {"secrets.image:backend": "DB_PASSWORD in /app/.env; image 111111111111"}
@@ -302,14 +302,8 @@ def test_files_of_layers(tmp_path: Path, runner: Callable[..., Any]) -> None:
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "app").symlink_to(lower / "app" / "node_modules")
     assert look({**image, "GraphDriver": {"Name": "overlay2", "Data": {"UpperDir": str(tmp_path / "other")}}}) == {}
-    # Without a working directory, or with another driver and no container that runs, nothing is known.
+    # Without a working directory, or with another driver, nothing is known.
     assert look({**image, "Config": {}}) == look({**image, "GraphDriver": None}) == {}
-
-
-def test_files_of_a_container(tmp_path: Path) -> None:
-    (tmp_path / "settings").write_text(OTHER, encoding="utf-8")
-    image = {"Config": {"WorkingDir": str(tmp_path)}, "GraphDriver": {"Name": "overlayfs"}}
-    assert security_layers.search(image, os.getpid(), WANTED) == {"REDIS_PASSWORD": [str(tmp_path / "settings")]}
 
 
 def test_an_image_whose_history_cannot_be_read(runner: Callable[..., Any]) -> None:

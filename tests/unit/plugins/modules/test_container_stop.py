@@ -24,7 +24,8 @@ PARAMETERS: dict[str, Any] = {"containers": ["stand-in"], "project_name": None, 
 
 def inspected(**pids: int) -> str:
     """Return what Docker tells of containers by their names; 0 is one that does not run."""
-    return json.dumps([{"Name": f"/{name}", "State": {"Running": pid > 0, "Pid": pid}} for name, pid in pids.items()])
+    states = {name: {"Running": pid > 0, "Pid": pid} for name, pid in pids.items()}
+    return json.dumps([{"Name": f"/{name}", "Id": f"id-of-{name}", "State": state} for name, state in states.items()])
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +34,12 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(container_stop, "_NOTED", 0.0)
 
 
-def process(proc: Path, pid: int, name: str, *children: int) -> None:
-    """Show a process."""
+def process(proc: Path, pid: int, program: str, *children: int, container: str = "stand-in") -> None:
+    """Show a process, whose name is that of a script."""
     (proc / str(pid) / "task" / str(pid)).mkdir(parents=True)
-    (proc / str(pid) / "comm").write_text(f"{name}\n", encoding="utf-8")
+    (proc / str(pid) / "comm").write_text("entrypoint.sh\n", encoding="utf-8")
+    (proc / str(pid) / "cgroup").write_text(f"0::/docker/id-of-{container}\n", encoding="utf-8")
+    (proc / str(pid) / "exe").symlink_to(f"/usr/bin/{program}")
     (proc / str(pid) / "task" / str(pid) / "children").write_text("".join(f"{child} " for child in children), encoding="utf-8")
 
 
@@ -52,12 +55,13 @@ def test_the_child_of_a_shell_is_told(tmp_path: Path, runner, name: str, told: l
 
 
 def test_all_containers_of_a_service(tmp_path: Path, runner) -> None:
-    process(tmp_path, 10, "sh", 11)
+    process(tmp_path, 10, "busybox", 11, container="a")
     parameters = {**PARAMETERS, "containers": [], "project_name": "p", "service": "backend"}
     filters = "label=com.docker.compose.project=p --filter label=com.docker.compose.service=backend"
     fake = runner((filters, "a\nb\nc\n"), ("inspect a b c", inspected(a=10, b=20, c=0)), ("stop --time 7 a b", ""))
     ended: list[int] = []
-    # The second has ended since; the third does not run.
+    # The second has ended since, and another process has its id; the third does not run.
+    process(tmp_path, 20, "bash", 21, container="x")
     result = container_stop.run(parameters, False, fake, proc=str(tmp_path), end=ended.append)
     assert (result["stopped"], result["signalled"], ended) == (["a", "b"], ["a"], [11])
 

@@ -97,8 +97,8 @@ class NoCommands:
 def test_a_good_server(repository: Any, commit: str) -> None:
     result = run({**PARAMETERS, "repository": repository}, BareServer(), NoCommands())
     told = {check["topic"].removeprefix("preflight_"): check["found"] for check in result.pop("checks")}
-    assert set(told) == {"secrets", "host", "docker", "dns", "backup"} | ({"version"} if commit else set())
-    assert told["dns"] == "localhost, not in the DNS"
+    assert set(told) == {"secrets", "host", "backup"} | ({"version"} if commit else set())
+    assert told["backup"] == "50 GB free for /var/lib/residency-scheduler/backups"
     assert result == {
         "changed": False,
         "findings": [],
