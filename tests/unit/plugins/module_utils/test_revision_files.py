@@ -75,7 +75,7 @@ def chain(*links: tuple[str, tuple[str, ...]]) -> list[Revision]:
         (chain(("a", ()), ("b", ("a",))), []),
         (chain(("a", ()), ("b", ("a",)), ("c", ("a",)), ("m", ("b", "c"))), []),
         # No beginning of an id, which Alembic would not find either.
-        (chain(("abc", ()), ("b", ("a",))), ["1_b.py, which follows a, and no file with that revision", "this release has 2 heads: abc, b"]),
+        (chain(("ab", ()), ("c", ("a",))), ["1_c.py, which follows a, and no file with that revision", "this release has 2 heads: ab, c"]),
         (chain(("a", ()), ("b", ("a",)), ("c", ("a",))), ["this release has 2 heads: b, c"]),
         (chain(("a", ()), ("b", ("z",))), ["1_b.py, which follows z, and no file with that revision", "this release has 2 heads: a, b"]),
         (chain(("a", ()), ("a", ())), ["the revision a twice, in 0_a.py and 1_a.py"]),
