@@ -1,8 +1,9 @@
-"""Has every module and role documentation, and does the action group list the modules that take a project?"""
+"""Has every module and role documentation, does the action group list the modules that take a project, and is docs/checklist.md whole?"""
 
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -28,6 +29,21 @@ def documented(kind: str, names: list[str]) -> tuple[set[str], str]:
     return {name.removeprefix(f"{COLLECTION}.") for name in described}, answer.stderr.strip()
 
 
+def checklist() -> list[str]:
+    """Return the lines of the checklist that docs/checklist.md lacks, and whatever it names that does not exist."""
+    text = (ROOT / "docs" / "checklist.md").read_text(encoding="utf-8")
+    lines = set(re.findall(r"^ +- id: (\S+)", (ROOT / "roles" / "verify" / "vars" / "main.yml").read_text(encoding="utf-8"), re.MULTILINE))
+    rows = re.findall(r"`((?:pre|post|rollback)\.[\w.]+)`", text)
+    modules = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
+    findings = [f"docs/checklist.md lacks {name}" for name in sorted(lines - set(rows))]
+    findings += [f"docs/checklist.md: no line has the id {name}" for name in sorted(set(rows) - lines)]
+    paths = re.findall(r"`((?:tests|molecule|playbooks)/[\w./]+)`", text)
+    findings += [f"docs/checklist.md: no {path}" for path in sorted(set(paths)) if not (ROOT / path).is_file()]
+    named = set(re.findall(r"`([a-z]+_[a-z_]+)`", text))
+    settings = ("verify_", "preflight_", "rollback_", "scheduler_", "security_review")
+    return findings + [f"docs/checklist.md: no module {name}" for name in sorted(named - modules) if not name.startswith(settings)]
+
+
 def main() -> int:
     """Print each finding; 1 if there is any."""
     modules = sorted(path.stem for path in (ROOT / "plugins" / "modules").glob("*.py"))
@@ -44,6 +60,7 @@ def main() -> int:
     findings += [f"meta/runtime.yml: the action group lacks {name}" for name in grouped if name not in group]
     findings += [f"meta/runtime.yml: the action group lists {name}, which takes no project" for name in group if name not in grouped]
     findings += [] if group == sorted(group) else ["meta/runtime.yml: the action group is not sorted"]
+    findings += checklist()
     print("\n".join(findings) or f"{len(modules)} modules and {len(roles)} roles are documented")
     return 1 if findings else 0
 
