@@ -81,8 +81,7 @@ def look(tree: str, wanted: Wanted, runner: Runner, *, docker: bool) -> Content:
         # What is in them was not fetched.
         return Content(tuple(findings), tuple(revision.revision for revision in revisions))
     absent = [name for name in wanted.compose_files if not os.path.isfile(os.path.join(tree, name))]
-    # A file that somebody has put beside the release's, which a checkout leaves alone.
-    missing = [name for name in absent if not os.path.isfile(os.path.join(wanted.home, name))]
+    missing = [name for name in absent if not is_beside(name, wanted.home, runner)]
     remedy = "Correct the list, or deploy a version that has the file."
     findings += [Finding("scheduler_compose_files", f"no {name} in the release", "a file of the release", remedy) for name in missing]
     files = [os.path.join(wanted.home if name in absent else tree, name) for name in wanted.compose_files if name not in missing]
@@ -92,6 +91,13 @@ def look(tree: str, wanted: Wanted, runner: Runner, *, docker: bool) -> Content:
         write_text(os.path.join(tree, ".env"), dotenv.render(environment), 0o600)
         findings += check_project(Project(wanted.project, tree, tuple(files), os.path.join(tree, ".env")), wanted, runner)
     return Content(tuple(findings), tuple(revision.revision for revision in revisions), ("files",))
+
+
+def is_beside(path: str, home: str, runner: Runner) -> bool:
+    """Tell whether somebody has put something beside the files of the release in a checkout: another release leaves that alone."""
+    if not home or not os.path.exists(os.path.join(home, path)):
+        return False
+    return not runner.run(["git", "-C", home, "ls-files", "--", path]).stdout.strip()
 
 
 def check_environment(tree: str, compose_files: Sequence[str], wanted: Wanted) -> tuple[list[Finding], dict[str, str] | None]:
@@ -122,7 +128,7 @@ def check_project(project: Project, wanted: Wanted, runner: Runner) -> list[Find
         severity = WARNS if _NO_FILE.search(why) else STOPS
         return [Finding("compose project", why[-500:], "files that Compose takes together", remedy, severity)]
     findings = [_no_service(name, config) for name in wanted.services if name not in config.services]
-    findings += check_builds(tuple(config.services.values()), project.directory, wanted.home)
+    findings += check_builds(tuple(config.services.values()), project.directory, wanted.home, runner)
     try:
         present = read_images([service.image for service in config.services.values() if not service.build], runner).ids
     except Problem as problem:
@@ -142,10 +148,10 @@ def _no_service(name: str, config: Config) -> Finding:
     return Finding("scheduler_services", f"{show(name)}, which the release does not have", f"one of {', '.join(config.services)}", remedy)
 
 
-def check_builds(services: Sequence[Service], tree: str, home: str) -> list[Finding]:
+def check_builds(services: Sequence[Service], tree: str, home: str, runner: Runner) -> list[Finding]:
     """Return a finding for each folder, or Dockerfile, that a build would not find.
 
-    :arg home: the checkout; what lies there is found, though it is not the release's.
+    :arg home: the checkout; what somebody has put there is found, though it is not the release's.
     """
     lacking: dict[str, list[str]] = {}
     for service in services:
@@ -163,7 +169,7 @@ def check_builds(services: Sequence[Service], tree: str, home: str) -> list[Find
     return [
         Finding("images", f"no {path} in the release, to build {', '.join(names)}", "what a build needs", remedy)
         for path, names in ((os.path.relpath(path, tree), names) for path, names in lacking.items())
-        if not os.path.exists(os.path.join(home, path))
+        if not is_beside(path, home, runner)
     ]
 
 

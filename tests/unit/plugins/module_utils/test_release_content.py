@@ -88,12 +88,19 @@ def test_what_lies_beside_the_release(tree: Path, tmp_path_factory: pytest.TempP
     home = tmp_path_factory.mktemp("home")
     (home / "local.yml").write_text("x: ${LOCAL:?}\n", encoding="utf-8")
     wanted = replace(WANTED, compose_files=("docker-compose.yml", "local.yml"), home=str(home), values={"LOCAL": "1"})
-    assert look(tree, runner(), wanted) == []
-    assert look(tree, runner(), replace(wanted, values={})) == [(STOPS, "scheduler_env.LOCAL", "no value (required by the compose files)")]
+    untracked = ("ls-files -- local.yml", "")
+    assert look(tree, runner(untracked), wanted) == []
+    lacking = [(STOPS, "scheduler_env.LOCAL", "no value (required by the compose files)")]
+    assert look(tree, runner(untracked), replace(wanted, values={})) == lacking
+    # One of the release that is checked out goes with it.
+    gone = [(STOPS, "scheduler_compose_files", "no local.yml in the release")]
+    assert look(tree, runner(("ls-files -- local.yml", "local.yml\n")), wanted)[:1] == gone
     (home / "backend").mkdir()
     (home / "backend" / "Dockerfile").touch()
-    fake = runner(*answers(tree, ("docker run", ""), web={"build": {"context": f"{tree}/backend"}}))
-    assert look(tree, fake, replace(WANTED, home=str(home))) == []
+    for tracked, found in (("", []), ("backend/Dockerfile\n", [(STOPS, "images", "no backend in the release, to build web")])):
+        last = (("ls-files -- backend", tracked), ("docker image inspect", '["nginx:1"]|[]|sha256:1\n'), ("docker run", ""))
+        fake = runner(*answers(tree, web={"build": {"context": f"{tree}/backend"}})[:2], *last)
+        assert look(tree, fake, replace(WANTED, home=str(home))) == found
     words = f"env file {tree}/backend/.env.local not found: no such file or directory"
     fake = runner(("config --no-consistency", "{}"), ("config --format json", CommandResult(("docker",), 15, "", words, 0.1)))
     assert [severity for severity, _subject, _found in look(tree, fake)] == [WARNS]
