@@ -2,7 +2,7 @@
 
 A cut between two tasks leaves the same server as one before the next task that changes something. So the points that differ are few: before
 each such task, in the middle of it, and after the last. Each takes minutes: RESIDENCY_FAULT_POINTS (how many of each playbook, the worst
-ones first; or "all") and RESIDENCY_FAULT_SEED choose.
+ones first; "20:40" for those between, "40:" for the rest, or "all") and RESIDENCY_FAULT_SEED choose.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def chosen(tasks: list[Task], worst: list[str], seed: int, points: str) -> list[
 
     :arg tasks: those of a whole run.
     :arg worst: parts of the names of tasks that come first, in their middle.
-    :arg points: how many, or ``all``.
+    :arg points: how many, ``all``, or a part of them as ``20:40``.
     """
     dice = random.Random(seed)
     changing = [task for task in tasks if task.changed]
@@ -44,7 +44,8 @@ def chosen(tasks: list[Task], worst: list[str], seed: int, points: str) -> list[
     first = [point for word in worst for point in middle if word in point[0].name]
     others = [point for point in (*before, *middle) if point not in first]
     dice.shuffle(others)
-    return [*first, *others][: None if points == "all" else int(points)]
+    begin, colon, end = points.replace("all", "0:").rpartition(":")
+    return [*first, *others][int(begin or 0) : int(end) if end or not colon else None]
 
 
 def cut(server: Server, command: tuple[str, ...], number: int, after: float) -> tuple[list[str], list[Run]]:
