@@ -19,6 +19,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils.command import
 STAND_IN = "-stand-in"
 _STAMP = re.compile(r"^\d{4}-\d\d-\d\dT[0-9:.]+(?:Z|[+-]\d\d:\d\d) ?")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+#: What Docker says of a container that has no processes (any more, or not yet again).
+_ENDED = re.compile(r"No such container: |[Cc]ontainer \S+ is (?:not running|restarting)")
 
 
 @dataclass(frozen=True)
@@ -238,12 +240,14 @@ class Process:
 
 
 def read_processes(container: str, runner: Runner) -> list[Process]:
-    """Return the processes of a running container, by ``docker top`` (the host's ps: images need none)."""
-    result = require(
-        runner.run(["docker", "top", container, "-o", "pid,etimes,stat,args"], timeout=20),
-        f"Listing the processes of {container} failed",
-        f"Look at `docker inspect {container}`.",
-    )
+    """Return the processes of a container, by ``docker top`` (the host's ps: images need none).
+
+    One that has ended since somebody listed it, as those of ``docker compose run`` do at any moment, has none.
+    """
+    result = runner.run(["docker", "top", container, "-o", "pid,etimes,stat,args"], timeout=20)
+    if result.rc and _ENDED.search(result.stderr):
+        return []
+    require(result, f"Listing the processes of {container} failed", f"Look at `docker inspect {container}`.")
     processes = []
     for line in result.stdout.splitlines()[1:]:
         fields = line.split(maxsplit=3)

@@ -192,6 +192,21 @@ def test_read_processes(recorded, runner) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "said",
+    ["No such container: small-run-1", "container 950f8384 is not running", "Container 3f163430 is restarting, wait until the container is running"],
+)
+def test_a_container_that_has_ended_has_no_processes(runner, said: str) -> None:
+    gone = CommandResult(("docker",), 1, "", f"Error response from daemon: {said}\n", 0.1)
+    assert containers.read_processes("small-run-1", runner(("docker top small-run-1", gone))) == []
+
+
+def test_processes_that_cannot_be_listed_are_a_problem(runner) -> None:
+    gone = CommandResult(("docker",), 1, "", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock.\n", 0.1)
+    with pytest.raises(Problem, match="Listing the processes of small-nginx failed"):
+        containers.read_processes("small-nginx", runner(("docker top small-nginx", gone)))
+
+
 def test_a_paused_process_shows_as_not_interruptible(recorded, runner) -> None:
     (process,) = containers.read_processes("small-redis", runner(("docker top", recorded("docker-26.1-top-paused.txt"))))
     assert process.state.startswith("D")
