@@ -194,7 +194,11 @@ def test_read_processes(recorded, runner) -> None:
 
 @pytest.mark.parametrize(
     "said",
-    ["No such container: small-run-1", "container 950f8384 is not running", "Container 3f163430 is restarting, wait until the container is running"],
+    [
+        "No such container: small-run-1",
+        "container 950f8384 is not running",
+        "Container 3f163430 is restarting, wait until the container is running",
+    ],
 )
 def test_a_container_that_has_ended_has_no_processes(runner, said: str) -> None:
     gone = CommandResult(("docker",), 1, "", f"Error response from daemon: {said}\n", 0.1)
