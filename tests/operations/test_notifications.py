@@ -157,6 +157,14 @@ def test_a_change_is_told_and_hooks_run_and_a_second_run_is_silent(desk: Desk) -
     assert (again.mails, again.posts, again.chat) == ([], [], [])
 
 
+def test_a_maintenance_is_announced_beforehand(desk: Desk) -> None:
+    told = desk.play("announce.yml", notify_maintenance="Tonight at 22:00 a new release comes.", notify_maintenance_until="22:30")
+    assert told.rc == 0, told.output[-3000:]
+    assert told.events() == ["maintenance"]
+    assert "Tonight at 22:00 a new release comes." in told.mail("maintenance announced until 22:30")
+    assert desk.play("announce.yml").rc == 2
+
+
 def test_a_receiver_that_is_dead_fails_nothing_and_is_told(desk: Desk) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         channels = desk.channels
