@@ -14,25 +14,25 @@ import yaml
 from ansible_collections.residency.scheduler.plugins.module_utils.hooks import NAMES, STAGES, findings
 
 ROLES = Path(__file__).resolve().parents[4] / "roles"
-THERE = {"/srv/hooks/warm.yml"}
+WARM = "/srv/hooks/warm.yml"
 
 
 @pytest.mark.parametrize(
     ("hooks", "subjects", "found"),
     [
         pytest.param({}, [], "", id="none"),
-        pytest.param({"before_database": "/srv/hooks/warm.yml", "after_verify": "/srv/hooks/warm.yml"}, [], "", id="good"),
-        pytest.param({"before_migration": "/srv/hooks/warm.yml"}, ["scheduler_hooks.before_migration"], "a hook that is never run", id="name"),
-        pytest.param({"database": "/srv/hooks/warm.yml"}, ["scheduler_hooks.database"], "a hook that is never run", id="no moment"),
+        pytest.param({"before_database": WARM, "after_verify": WARM}, [], "", id="good"),
+        pytest.param({"before_migration": WARM}, ["scheduler_hooks.before_migration"], "a hook that is never run", id="name"),
+        pytest.param({"database": WARM}, ["scheduler_hooks.database"], "a hook that is never run", id="no moment"),
         pytest.param({"after_code": "/srv/hooks/no.yml"}, ["scheduler_hooks.after_code"], "no file on the controller at", id="file"),
         pytest.param({"after_code": "hooks/warm.yml"}, ["scheduler_hooks.after_code"], '"hooks/warm.yml"', id="relative"),
-        pytest.param({"after_code": ["/srv/hooks/warm.yml"]}, ["scheduler_hooks.after_code"], "a list of 1", id="list"),
+        pytest.param({"after_code": [WARM]}, ["scheduler_hooks.after_code"], "a list of 1", id="list"),
         pytest.param({"after_code": None, "x": 1}, ["scheduler_hooks.after_code", "scheduler_hooks.x"], "nothing", id="all at once"),
-        pytest.param(["/srv/hooks/warm.yml"], ["scheduler_hooks"], "a list of 1", id="no mapping"),
+        pytest.param([WARM], ["scheduler_hooks"], "a list of 1", id="no mapping"),
     ],
 )
 def test_findings(hooks: Any, subjects: list[str], found: str) -> None:
-    told = findings(hooks, THERE.__contains__)
+    told = findings(hooks, {WARM}.__contains__)
     assert [finding.subject for finding in told] == subjects
     assert found in (told[0].found if told else "")
     assert all(finding.severity == "stops" and finding.wanted and finding.remedy for finding in told)
