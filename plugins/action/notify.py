@@ -51,10 +51,10 @@ class ActionModule(ActionBase):
                 for channel in wanting(channels, message.event)
             ]
             return {"changed": False, "told": would, "deliveries": []}
-        return _tell(channels, messages, given["timeout"])
+        return tell(channels, messages, given["timeout"])
 
 
-def _tell(channels: list[Channel], messages: list[Message], timeout: float) -> dict[str, Any]:
+def tell(channels: list[Channel], messages: list[Message], timeout: float) -> dict[str, Any]:
     """Deliver one message after the other, in their order; a channel that failed is not waited for again."""
     told, deliveries, failed = [], [], {}
     for message in messages:
