@@ -44,13 +44,16 @@ def options(name: str, spec: Mapping[str, Any], values: Mapping[str, Any]) -> di
 class Verification:
     """The parts of a verification, each of which returns checks; what else they found out is kept in ``facts``."""
 
-    def __init__(self, parameters: Mapping[str, Any], runner: Runner, clock: Clock) -> None:
-        """Read the parameters; a wrong one is a Problem before anything is asked."""
+    def __init__(self, parameters: Mapping[str, Any], runner: Runner, clock: Clock, secrets: Sequence[str] = ()) -> None:
+        """Read the parameters; a wrong one is a Problem before anything is asked.
+
+        :arg secrets: values to be blotted out besides those of the project's env file.
+        """
         self._parameters = parameters
         self._runner = runner
         self._clock = clock
         self._project = Project.from_parameters(parameters["project"])
-        self._secrets = self._project.secrets()
+        self._secrets = (*self._project.secrets(), *secrets)
         self._services = parse_services(parameters["services"])
         self._celery = options("celery", celery.EXPECTATIONS_SPEC, parameters["celery"])
         self._alembic = options("alembic", {**alembic.ALEMBIC_SPEC, "timeout": {"type": "int", "default": 60}}, parameters["alembic"])
