@@ -35,8 +35,8 @@ class ActionModule(ActionBase):
                 support_bundle.write(path, host, now, result)
                 result["bundle"] = path
             except OSError as error:
-                why = error.strerror or str(error)
-                self._display.warning(f"The support bundle could not be written to {folder}: {why}. Set scheduler_reports_dir to another folder.")
+                why = f"{error.strerror or error}. Set scheduler_reports_dir to another folder."
+                self._display.warning(f"The support bundle could not be written to {folder}: {why}")
         for text, colour in diagnosis_text.render(result, host):
             self._display.display(text, color=colour)
         result["logs"] = {name: lines[-LOG_LINES:] for name, lines in result["logs"].items()}

@@ -29,8 +29,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils.check import C
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Config, Project, read_config
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import inspect_containers, read_log
+from ansible_collections.residency.scheduler.plugins.module_utils.diagnosis_evidence import Evidence
 from ansible_collections.residency.scheduler.plugins.module_utils.diagnosis_facts import Seen
-from ansible_collections.residency.scheduler.plugins.module_utils.diagnosis_rules import Evidence
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text
 from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
@@ -56,13 +56,13 @@ _WAITING = (
 class Diagnosis:
     """The parts of a diagnosis. Each notes in ``facts`` what it could have, or why not in ``unavailable``."""
 
-    def __init__(self, parameters: Mapping[str, Any], runner: Runner, clock: Clock, now: Callable[[], datetime] = lambda: datetime.now(UTC)):
+    def __init__(self, parameters: Mapping[str, Any], runner: Runner, clock: Clock) -> None:
         """Read the parameters.
 
         :raises Problem: one is wrong.
         """
         self._parameters, self._runner, self._clock = parameters, runner, clock
-        self._now = now()
+        self._now = datetime.now(UTC)
         self._services = parse_services(parameters["services"])
         self._project = Project.from_parameters(parameters["project"])
         self._seen: list[Seen] = []
@@ -189,6 +189,7 @@ class Diagnosis:
             return None
         found = tls.read(certificate)
         return {
+            "folder": self._parameters["tls_dir"],
             "path": certificate,
             "key": key,
             "key_fits": tls.is_key_of(key, certificate),
@@ -246,9 +247,10 @@ class Diagnosis:
 
 
 def _brief(record: Mapping[str, Any]) -> dict[str, Any]:
-    wanted = ("id", "version", "commit", "verdict", "at", "started", "by", "why", "revision", "revision_before", "backup", "proven", "pruned")
+    about = ("id", "version", "commit", "verdict", "at", "started", "by", "why", "proven", "pruned")
+    database = ("revision", "revision_before", "backup")
     images = {name: str(image.get("id", ""))[:19] for name, image in (record.get("images") or {}).items()}
-    return {**{name: record[name] for name in wanted if name in record}, "images": images}
+    return {**{name: record[name] for name in (*about, *database) if name in record}, "images": images}
 
 
 def _last_shutdown(state_dir: str, since: str) -> dict[str, str]:

@@ -73,6 +73,8 @@ def parse_seen(text: str, now: datetime) -> list[Seen]:
         networks = (item.get("NetworkSettings") or {}).get("Networks") or {}
         log = ((state.get("Health") or {}).get("Log") or [])[-3:]
         finished = parse_time(str(state.get("FinishedAt") or ""))
+        # "db:service_healthy:false,redis:service_healthy:false"
+        waits_for = str(labels.get("com.docker.compose.depends_on") or "")
         found.append(
             Seen(
                 name=container.name,
@@ -89,9 +91,8 @@ def parse_seen(text: str, now: datetime) -> list[Seen]:
                 image=str(item["Config"].get("Image") or ""),
                 memory_limit=int((item.get("HostConfig") or {}).get("Memory") or 0),
                 networks={name: str((network or {}).get("IPAddress") or "") for name, network in sorted(networks.items())},
-                # "db:service_healthy:false,redis:service_healthy:false", as Compose labels it.
-                depends_on=tuple(part.partition(":")[0] for part in str(labels.get("com.docker.compose.depends_on") or "").split(",") if part),
-                health_log=tuple(f"{entry.get('ExitCode')}: {' '.join(str(entry.get('Output') or '').split())[:300]}" for entry in log),
+                depends_on=tuple(part.partition(":")[0] for part in waits_for.split(",") if part),
+                health_log=tuple(f"{entry.get('ExitCode')}: {' '.join(str(entry.get('Output') or '').split())}" for entry in log),
                 environment=container.environment,
                 one_off=container.one_off,
             )

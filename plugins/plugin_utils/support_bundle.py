@@ -2,7 +2,7 @@
 # Copyright: Contributors to the residency.scheduler collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The support bundle: all that a diagnosis has seen, as one file for somebody else. It holds what the module gave, from which secrets are out."""
+"""The support bundle: all that a diagnosis has seen, as one file for somebody else. The module has taken the secrets out."""
 
 from __future__ import annotations
 
