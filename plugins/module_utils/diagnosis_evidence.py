@@ -83,12 +83,16 @@ def crashes(container: Seen) -> bool:
 
 @dataclass(frozen=True)
 class Found:
-    """What a rule found: about which service (or other subject), by what evidence, and names for the commands."""
+    """What a rule found: about which service (or other subject), by what evidence, and names for the commands.
+
+    :ivar because: id of the cause that explains this one, where the evidence itself says so.
+    """
 
     evidence: tuple[str, ...]
     service: str = ""
     subject: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
+    because: str = ""
 
 
 def told_by(checks: Iterable[Check], count: int = 3) -> tuple[str, ...]:

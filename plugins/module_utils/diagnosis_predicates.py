@@ -24,6 +24,7 @@ _PASSWORD = re.compile(r"(?i)password authentication failed")
 _CONNECTIONS = re.compile(r"(?i)too many clients|remaining connection")
 _REDIS_PASSWORD = re.compile(r"(?i)WRONGPASS|NOAUTH|invalid username-password|Authentication required|without any password configured")
 _REDIS_REFUSES = re.compile(r"NOREPLICAS|MISCONF|READONLY|OOM command not allowed")
+_UNKNOWN_REVISION = re.compile("Can't locate revision")
 _OUT_OF_MEMORY = 137
 
 
@@ -177,8 +178,10 @@ def crash_loop(evidence: Evidence) -> Iterable[Found]:
     for name in evidence.names():
         bad = [item for item in evidence.crashing() if item.service == name and not _killed(item)]
         if bad:
-            told = tuple(f"{item.name}: {_ended(item)}" for item in bad) + tuple(evidence.reason(bad[0]))
-            yield Found(told, name, words={"container": bad[0].name})
+            reason = evidence.reason(bad[0])
+            because = "database.ahead" if any(_UNKNOWN_REVISION.search(line) for line in reason) else ""
+            told = (*(f"{item.name}: {_ended(item)}" for item in bad), *reason)
+            yield Found(told, name, words={"container": bad[0].name}, because=because)
             continue
         again = [check for item in evidence.of(name) for check in evidence.failed("containers", f"^{re.escape(item.name)}: restarts$")]
         if again and not [item for item in evidence.of(name) if _killed(item)]:
@@ -358,7 +361,7 @@ def _revision(evidence: Evidence, found: str) -> tuple[str, ...]:
 
 
 def ahead(evidence: Evidence) -> Iterable[Found]:
-    told = _revision(evidence, "does not know") or _says(evidence, re.compile("Can't locate revision"))
+    told = _revision(evidence, "does not know") or _says(evidence, _UNKNOWN_REVISION)
     if told:
         yield Found(told[:3], _home(evidence, "postgres"), words=_release_words(evidence))
 

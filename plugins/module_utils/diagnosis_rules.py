@@ -57,6 +57,7 @@ class Rule:
 class Cause:
     """A likely cause.
 
+    :ivar because: id of a cause that explains it, as its own evidence says.
     :ivar follows_from: the cause that explains it, "id subject"; empty for one that stands for itself.
     """
 
@@ -67,6 +68,7 @@ class Cause:
     commands: tuple[str, ...]
     section: str
     service: str = ""
+    because: str = ""
     follows_from: str = ""
 
     @property
@@ -76,7 +78,8 @@ class Cause:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the cause as plain data."""
-        return {**vars(self), "evidence": list(self.evidence), "commands": list(self.commands)}
+        shown = {name: value for name, value in vars(self).items() if name != "because"}
+        return {**shown, "evidence": list(self.evidence), "commands": list(self.commands)}
 
 
 def diagnose(evidence: Evidence) -> tuple[list[Cause], list[Cause]]:
@@ -101,7 +104,8 @@ def _causes(rule: Rule, evidence: Evidence) -> list[Cause]:
         words = {"project": evidence.project, "subject": subject, "service": item.service, **item.words}
         words.setdefault("container", containers[0] if containers else subject)
         commands = tuple(command.format(**words) for command in rule.commands)
-        causes.append(Cause(rule.id, subject, rule.sentence.format(**words), item.evidence, commands, rule.section, item.service))
+        sentence = rule.sentence.format(**words)
+        causes.append(Cause(rule.id, subject, sentence, item.evidence, commands, rule.section, item.service, item.because))
     return causes
 
 
@@ -113,7 +117,7 @@ def _explained(rule: Rule, cause: Cause, causes: Sequence[tuple[Rule, Cause]], e
             continue
         named = other.id in rule.follows or ("*" in rule.follows and "*" not in other_rule.follows)
         same = named and (not cause.service or not other.service or other.service == cause.service or "*" in rule.follows)
-        if same or (other_rule.breaks and other.service in needed):
+        if same or other.id == cause.because or (other_rule.breaks and other.service in needed):
             return other.key
     return ""
 
@@ -182,7 +186,7 @@ RULES: tuple[Rule, ...] = (
         (_LOG, _BACK),
         predicates.crash_loop,
         breaks=True,
-        follows=("tls.key_mismatch", "database.ahead", "host.memory"),
+        follows=("tls.key_mismatch", "host.memory"),
     ),
     Rule(
         "service.paused",
@@ -290,7 +294,6 @@ RULES: tuple[Rule, ...] = (
         "The database is ahead of the code: it has a revision that this release does not know.",
         (f"{_BACK} -e rollback_database=restore", f"{_DEPLOY} -e scheduler_version=RELEASE_THAT_KNOWS_IT"),
         predicates.ahead,
-        breaks=True,
         follows=("release.cut",),
     ),
     Rule(
@@ -490,7 +493,6 @@ RULES: tuple[Rule, ...] = (
         "{subject} ended, and Docker started it again.",
         (_LOG, "docker inspect --format '{{{{json .State}}}}' {container}"),
         predicates.restarted,
-        follows=("database.ahead",),
     ),
     Rule(
         "web.wrong_answer",

@@ -29,7 +29,9 @@ from ansible_collections.residency.scheduler.plugins.module_utils.diagnosis_fact
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import parse_services
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
-SERVICES = parse_services([{"name": "db", "kind": "postgres"}, {"name": "backend", "kind": "http", "port": 8000}, {"name": "nginx", "kind": "proxy"}])
+SERVICES = parse_services(
+    [{"name": "db", "kind": "postgres"}, {"name": "backend", "kind": "http", "port": 8000}, {"name": "nginx", "kind": "proxy"}]
+)
 EMPTY = Seen("p-x", "x", 7, "running", "none", 0, False, 0, 9.0, "", "", "", 0, {}, (), (), {})
 
 
@@ -47,7 +49,7 @@ def test_containers_are_noted_without_the_values_of_their_environment(recorded: 
 
 def test_who_needs_whom_is_told_by_compose_by_urls_and_by_the_kind() -> None:
     containers = [
-        replace(EMPTY, service="backend", depends_on=("redis",), environment={"DATABASE_URL": "postgresql://u:p@db:6000/x", "A": "http://elsewhere"}),
+        replace(EMPTY, service="backend", depends_on=("redis",), environment={"URL": "postgresql://u:p@db:6000/x", "A": "http://elsewhere"}),
         replace(EMPTY, service="nginx"),
         replace(EMPTY, service="redis", environment={"BROKEN": "http://[", "SELF": "redis://redis:6379"}),
     ]
@@ -114,7 +116,6 @@ def test_docker_answers_or_it_is_told_why_not(answers: Any, expected: dict[str, 
 def test_figures_by_container(runner: Any) -> None:
     line = '{"BlockIO":"1MB / 2MB","CPUPerc":"0.10%","Container":"abc","ID":"abc","MemPerc":"1.5%","MemUsage":"30MiB / 2GiB","Name":"p-db",'
     found = read_stats(["p-db"], runner(("docker stats --no-stream", line + '"NetIO":"1kB / 2kB","PIDs":"7"}\n')))
-    assert found == [
-        {"Name": "p-db", "CPUPerc": "0.10%", "MemUsage": "30MiB / 2GiB", "MemPerc": "1.5%", "NetIO": "1kB / 2kB", "BlockIO": "1MB / 2MB", "PIDs": "7"}
-    ]
+    figures = {"CPUPerc": "0.10%", "MemUsage": "30MiB / 2GiB", "MemPerc": "1.5%", "NetIO": "1kB / 2kB", "BlockIO": "1MB / 2MB", "PIDs": "7"}
+    assert found == [{"Name": "p-db", **figures}]
     assert read_stats([], runner()) == []

@@ -67,7 +67,7 @@ FACTS: dict[str, Any] = {
     "network": {
         f"p-{name}": {
             "listens": ["0.0.0.0:8000"],
-            "reaches": [{"name": other, "port": port, "address": "172.18.0.3", "error": ""} for other, port in NEEDED.get(name, {}).items()],
+            "reaches": [{"name": other, "port": port, "address": "", "error": ""} for other, port in NEEDED.get(name, {}).items()],
         }
         for name in ("db", "redis", "backend", "celery-worker", "celery-beat", "frontend", "nginx")
     },
@@ -97,7 +97,8 @@ class Sick:
     told: str = ""
 
     def evidence(self) -> Evidence:
-        changed = [replace(item, **self.containers.get(item.service, {})) for item in HEALTHY.containers if item.service not in self.gone]
+        there = [item for item in HEALTHY.containers if item.service not in self.gone]
+        changed = [replace(item, **self.containers.get(item.service, {})) for item in there]
         facts = {**HEALTHY.facts, **self.facts}
         return replace(HEALTHY, checks=HEALTHY.checks + self.checks, containers=tuple(changed), facts=facts, logs=self.logs)
 
@@ -126,7 +127,7 @@ BAD = {"id": "20251223T020000Z-v1.1.0", "version": "v1.1.0", "verdict": "failed"
 CASES = [
     Sick("host.disk_full /var/lib/docker", facts={"host": {**FACTS["host"], "file_systems": FULL}}, told="10 MB of"),
     Sick("host.disk_full /", facts={"host": {**FACTS["host"], "file_systems": NO_INODES}}, told="0.1% of the inodes"),
-    Sick("host.memory", facts={"host": {**FACTS["host"], "memory": {"memtotal": 8 * 2**30, "memavailable": 10 * 2**20}}}, told="10 of 8192"),
+    Sick("host.memory", facts={"host": {**FACTS["host"], "memory": {"memtotal": 2**33, "memavailable": 10 * 2**20}}}, told="10 of 8192"),
     Sick(
         "docker.down",
         gone=EVERYTHING,
@@ -185,7 +186,7 @@ CASES = [
     Sick("database.behind db", (fail("database: revision", "a: behind by b, c", "alembic"),)),
     Sick("database.branches db", (fail("database: revision", "a, b", "alembic"),)),
     Sick("release.heads db", (fail("database: heads of the release", "2: a, b", "alembic"),)),
-    Sick("release.heads db", (fail("alembic: check", "Reading the revisions failed: the release's history of revisions is broken", "alembic"),)),
+    Sick("release.heads db", (fail("alembic: check", "the release's history of revisions is broken: KeyError", "alembic"),)),
     Sick("database.locked db", facts={"database": {"waiting": [{"pid": 7, "seconds": 60.0, "blocked_by": 5}]}}, told="of session 5"),
     Sick("image.gone backend", (fail("p-backend: image", "image a", "containers", expected="its image, which is gone of the release"),)),
     Sick("image.other frontend", (fail("p-frontend: image", "image a", "containers", expected="image b of the release"),)),
@@ -280,6 +281,15 @@ def test_a_deployment_that_works_was_not_cut() -> None:
         (
             Sick("", (NOT_READ, fail("redis: redis", "NOAUTH", "redis")), facts=files(env_file={"path": "e", "there": False})),
             ["config.env_missing", "config.broken", "redis.password redis"],
+        ),
+        # An application that crashes by itself does so whatever its database says; one that misses a revision does not.
+        (
+            Sick("", (fail("database: revision", "does not know", "alembic"),), {"backend": LOOP}, logs={"p-backend": ["KeyError: 'x'"]}),
+            ["service.crashes backend"],
+        ),
+        (
+            Sick("", (), {"backend": LOOP}, logs={"p-backend": ["Can't locate revision identified by 'x'"]}),
+            ["database.ahead db", "service.crashes backend"],
         ),
         # What the logs tell comes last, whatever it is.
         (
