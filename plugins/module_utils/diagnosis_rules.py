@@ -103,6 +103,7 @@ def _causes(rule: Rule, evidence: Evidence) -> list[Cause]:
         containers = [container.name for container in evidence.of(item.service)]
         words = {"project": evidence.project, "subject": subject, "service": item.service, **item.words}
         words.setdefault("container", containers[0] if containers else subject)
+        words["first"] = words["container"].partition(" ")[0]
         commands = tuple(command.format(**words) for command in rule.commands)
         sentence = rule.sentence.format(**words)
         causes.append(Cause(rule.id, subject, sentence, item.evidence, commands, rule.section, item.service, item.because))
@@ -200,7 +201,7 @@ RULES: tuple[Rule, ...] = (
         "service.stopped",
         START,
         "{subject} does not run, or too few of its containers do.",
-        ("docker start {container}", _LOG.replace("{container}", "CONTAINER"), _DEPLOY),
+        ("docker start {container}", _LOG.replace("container", "first"), _DEPLOY),
         predicates.stopped,
         breaks=True,
     ),

@@ -152,7 +152,7 @@ CASES = [
         logs={"p-backend": ["Starting", "Traceback (most recent call last):", "KeyError: 'default'", "bye"]},
         told="KeyError: 'default'",
     ),
-    Sick("service.crashes backend", containers={"backend": {"restarts": 3, "up": 5.0}}, logs={"p-backend": ["last words"]}, told="last words"),
+    Sick("service.crashes backend", containers={"backend": {"restarts": 3, "up": 5.0}}, logs={"p-backend": ["last"]}, told="last"),
     Sick("service.crashes backend", (fail("p-backend: restarts", "restarted 1 times", "containers"),), told="restarted 1 times"),
     Sick("service.paused redis", containers={"redis": {"state": "paused"}}),
     Sick("service.stopped db", containers={"db": EXITED}, told="ended 2025-12-22T03"),
