@@ -31,12 +31,16 @@ wait
 """
 
 
+def bad(release: str) -> str:
+    """Return the command of Compose for a bad release's files."""
+    files = f"-f {BAD}/{release}/docker-compose.yml -f {BAD}/{release}/docker-compose.prod.yml -f {KEPT} -f {BAD}/{release}/image.yml"
+    return f"{COMPOSE} --project-directory {BAD}/{release} {files}"
+
+
 def bring_up(release: str, service: str) -> str:
     """Return the script that replaces a service by that of a bad release."""
     image = f"services: {{{service}: {{image: '{PROJECT}-bad:{release}'}}}}" if service in ("backend", "celery-worker") else "services: {}"
-    files = f"-f {BAD}/{release}/docker-compose.yml -f {BAD}/{release}/docker-compose.prod.yml -f {KEPT} -f {BAD}/{release}/image.yml"
-    up = f"{COMPOSE} --project-directory {BAD}/{release} {files} up --detach --no-deps --timeout 1 {service}"
-    return f"echo \"{image}\" >{BAD}/{release}/image.yml; {up} 2>&1"
+    return f"echo \"{image}\" >{BAD}/{release}/image.yml; {bad(release)} up --detach --no-deps --timeout 1 {service} 2>&1"
 
 
 def wait_for(container: str, template: str, wanted: str) -> str:
@@ -47,13 +51,20 @@ def wait_for(container: str, template: str, wanted: str) -> str:
 
 @dataclass(frozen=True)
 class Bad:
-    """A bad release, the service that is bad in it, what to wait for, and the cause that has to be named first, with its evidence."""
+    """A bad release.
+
+    :ivar service: what is bad in it.
+    :ivar sick: the script that waits until it shows.
+    :ivar cause: what has to be named first, with this evidence.
+    :ivar undo: what it has done besides is undone by this.
+    """
 
     release: str
     service: str
     sick: str
     cause: str
     evidence: str
+    undo: str = "true"
 
 
 BACKEND = f"{PROJECT}-backend"
@@ -62,7 +73,15 @@ CASES = [
     Bad("dies-after-20s", "backend", wait_for(BACKEND, ".RestartCount", "^1"), "service.restarted backend", "started again 1 times"),
     Bad("bad-crash", "backend", wait_for(BACKEND, ".RestartCount", "^[2-9]"), "service.crashes backend", "KeyError: 'default'"),
     Bad("oom", "backend", wait_for(BACKEND, ".RestartCount", "^[2-9]"), "service.out_of_memory backend", "32 MB"),
-    Bad("bad-crash-migrated", "backend", wait_for(BACKEND, ".RestartCount", "^[2-9]"), "service.crashes backend", "KeyError: 'default'"),
+    Bad(
+        "bad-crash-migrated",
+        "backend",
+        wait_for(BACKEND, ".RestartCount", "^[2-9]"),
+        # Its database is ahead of the code that serves by now, which is not why it crashes.
+        "service.crashes backend",
+        "KeyError: 'default'",
+        f"{bad('bad-crash-migrated')} run --rm --no-deps --entrypoint alembic backend downgrade 20251222_shift_index 2>&1",
+    ),
     Bad(
         "bad-worker",
         "celery-worker",
@@ -87,15 +106,17 @@ def prepared_fixture(server: Server) -> Iterator[Server]:
         server.ssh(f"{GOOD} up --detach --wait --timeout 1 2>&1; docker exec {PROJECT}-nginx nginx -s reload; rm -r {BAD}", timeout=180)
 
 
-@pytest.mark.parametrize("bad", CASES, ids=lambda bad: bad.release)
-def test_a_bad_release_is_diagnosed(bad: Bad, prepared: Server) -> None:
-    prepared.ssh(bring_up(bad.release, bad.service) + bad.sick)
-    diagnosed = diagnose(prepared)
-    FIRST_CAUSES[bad.release] = (bad.cause, diagnosed.first())
-    prepared.ssh(f"{GOOD} up --detach --no-deps --timeout 1 {bad.service} 2>&1")
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.release)
+def test_a_bad_release_is_diagnosed(case: Bad, prepared: Server) -> None:
+    try:
+        prepared.ssh(bring_up(case.release, case.service) + case.sick)
+        diagnosed = diagnose(prepared)
+    finally:
+        prepared.ssh(f"{case.undo}; {GOOD} up --detach --no-deps --timeout 1 {case.service} 2>&1")
+    FIRST_CAUSES[case.release] = (case.cause, diagnosed.first())
     assert diagnosed.causes
-    if diagnosed.first() == bad.cause:
-        assert bad.evidence in "\n".join(diagnosed.causes[0]["evidence"])
+    if diagnosed.first() == case.cause:
+        assert case.evidence in "\n".join(diagnosed.causes[0]["evidence"])
 
 
 def test_the_first_cause_is_right_in_nine_of_ten() -> None:
@@ -109,13 +130,9 @@ def test_the_first_cause_is_right_in_nine_of_ten() -> None:
     [
         (f"mv {HOME}/.env {HOME}/.env.aside", f"mv {HOME}/.env.aside {HOME}/.env", "config.env_missing"),
         (f"mv {STATE}/releases {STATE}/aside", f"mv {STATE}/aside {STATE}/releases", ""),
-        (
-            "systemctl stop docker.socket docker.service",
-            f"systemctl start docker.service; {wait_for(PROJECT + '-backend', '.State.Health.Status', 'healthy')[2:]}",
-            "docker.down",
-        ),
+        ("kill -STOP $(pidof dockerd)", "kill -CONT $(pidof dockerd)", "docker.down"),
     ],
-    ids=["without .env", "without a ledger", "without Docker"],
+    ids=["without .env", "without a ledger", "while Docker hangs"],
 )
 def test_whatever_is_broken_the_rest_is_told(make: str, mend: str, cause: str, server: Server) -> None:
     try:
