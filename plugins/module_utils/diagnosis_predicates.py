@@ -97,17 +97,13 @@ def config(evidence: Evidence) -> Iterable[Found]:
 
 
 def nothing_deployed(evidence: Evidence) -> Iterable[Found]:
-    if "ledger" in evidence.facts and _answers(evidence) and not _present(evidence):
+    if "ledger" in evidence.facts and _down(evidence) and not _present(evidence):
         yield Found(("no release is in the ledger, and the project has no container",))
-
-
-def _answers(evidence: Evidence) -> bool:
-    return bool((evidence.facts.get("docker") or {}).get("answers"))
 
 
 def _down(evidence: Evidence) -> bool:
     """Tell whether the stack as a whole has no container."""
-    return _answers(evidence) and not [item for item in evidence.containers if not item.one_off]
+    return "containers" in evidence.facts and not [item for item in evidence.containers if not item.one_off]
 
 
 def shut_down(evidence: Evidence) -> Iterable[Found]:
@@ -126,6 +122,12 @@ def _running(evidence: Evidence) -> str:
 def in_progress(evidence: Evidence) -> Iterable[Found]:
     if _running(evidence):
         yield Found((_running(evidence),))
+
+
+def migrating(evidence: Evidence) -> Iterable[Found]:
+    for item in evidence.containers:
+        if item.one_off and item.state == "running" and item.name == f"{evidence.project}-migration":
+            yield Found((f"{item.name} runs, for {item.up or 0:.0f} s already",), words={"container": item.name})
 
 
 def _newest(evidence: Evidence) -> Mapping[str, Any]:
@@ -197,7 +199,7 @@ def paused(evidence: Evidence) -> Iterable[Found]:
 
 
 def stopped(evidence: Evidence) -> Iterable[Found]:
-    if _down(evidence) or not _answers(evidence):
+    if _down(evidence) or "containers" not in evidence.facts:
         return
     wanted = {service.name for service in evidence.services if not service.optional}
     for name in evidence.names():

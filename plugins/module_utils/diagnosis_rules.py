@@ -528,6 +528,14 @@ RULES: tuple[Rule, ...] = (
         note=True,
     ),
     Rule(
+        "migration.running",
+        MIGRATION,
+        "A migration of the database runs now.",
+        ("docker logs --tail 50 {container}", "docker wait {container}"),
+        predicates.migrating,
+        note=True,
+    ),
+    Rule(
         "release.failed",
         ROLLBACK,
         "The last deployment, {subject}, failed and does not serve.",

@@ -51,6 +51,7 @@ def fail(subject: str, found: str, topic: str, verdict: str = "fail", expected: 
 
 GOOD = {"id": "20251222T020000Z-v1.0.0", "version": "v1.0.0", "verdict": "good", "at": "2025-12-22T02:10:00+00:00"}
 FACTS: dict[str, Any] = {
+    "containers": [],
     "docker": {"answers": True, "version": "26.1", "why": "", "unit": "", "journal": []},
     "host": {
         "file_systems": [{"paths": ["/", "/var/lib/docker"], "size": 50 * 2**30, "free": 20 * 2**30, "inodes_free_share": 0.9}],
@@ -95,11 +96,12 @@ class Sick:
     facts: dict[str, Any] = field(default_factory=dict)
     logs: dict[str, list[str]] = field(default_factory=dict)
     told: str = ""
+    unknown: tuple[str, ...] = ()
 
     def evidence(self) -> Evidence:
         there = [item for item in HEALTHY.containers if item.service not in self.gone]
         changed = [replace(item, **self.containers.get(item.service, {})) for item in there]
-        facts = {**HEALTHY.facts, **self.facts}
+        facts = {name: value for name, value in {**HEALTHY.facts, **self.facts}.items() if name not in self.unknown}
         return replace(HEALTHY, checks=HEALTHY.checks + self.checks, containers=tuple(changed), facts=facts, logs=self.logs)
 
 
@@ -132,6 +134,7 @@ CASES = [
         "docker.down",
         gone=EVERYTHING,
         facts={"docker": {"answers": False, "version": "", "why": "Cannot connect", "unit": "failed", "journal": ["bad daemon.json"]}},
+        unknown=("containers",),
         told="docker.service is failed",
     ),
     Sick("config.env_missing", (NOT_READ,), facts=files(env_file={"path": "/opt/p/.env", "there": False}), told="/opt/p/.env"),
@@ -239,7 +242,7 @@ def test_the_cause_comes_first(sick: Sick) -> None:
 
 
 def test_every_rule_has_a_case() -> None:
-    told = {sick.cause.split()[0] for sick in CASES} | {"run.in_progress", "release.failed"}
+    told = {sick.cause.split()[0] for sick in CASES} | {"run.in_progress", "migration.running", "release.failed"}
     assert {rule.id for rule in (*RULES, LAST)} == told
 
 
@@ -256,6 +259,13 @@ def test_notes_are_no_causes(facts: dict[str, Any], note: str, told: str) -> Non
     assert causes == []
     assert [item.key for item in notes] == [note]
     assert told in notes[0].evidence[0]
+
+
+def test_a_migration_that_runs_is_a_note() -> None:
+    migrating = seen("backend", name="p-migration", one_off=True, up=30.0)
+    causes, notes = diagnose(replace(HEALTHY, containers=(*HEALTHY.containers, migrating)))
+    assert (causes, [item.id for item in notes]) == ([], ["migration.running"])
+    assert notes[0].commands[1] == "docker wait p-migration"
 
 
 def test_a_deployment_that_works_was_not_cut() -> None:
