@@ -42,17 +42,17 @@ def disk(evidence: Evidence) -> Iterable[Found]:
 
 
 def memory(evidence: Evidence) -> Iterable[Found]:
-    memory = (evidence.facts.get("host") or {}).get("memory") or {}
-    total, left = memory.get("memtotal", 0), memory.get("memavailable", 0)
+    figures = (evidence.facts.get("host") or {}).get("memory") or {}
+    total, left = figures.get("memtotal", 0), figures.get("memavailable", 0)
     if total and left / total < MEMORY_SHARE:
         yield Found((f"{left / 2**20:.0f} of {total / 2**20:.0f} MB of memory available",))
 
 
 def docker(evidence: Evidence) -> Iterable[Found]:
-    docker = evidence.facts.get("docker") or {}
-    if docker and not docker["answers"]:
-        unit = [f"docker.service is {docker['unit']}"] if docker["unit"] else []
-        yield Found((f"docker version: {docker['why']}", *unit, *docker["journal"][-2:]))
+    daemon = evidence.facts.get("docker") or {}
+    if daemon and not daemon["answers"]:
+        unit = [f"docker.service is {daemon['unit']}"] if daemon["unit"] else []
+        yield Found((f"docker version: {daemon['why']}", *unit, *daemon["journal"][-2:]))
 
 
 # ---- files and releases ----------------------------------------------------------------------------------------------------
@@ -409,10 +409,10 @@ def stale_address(evidence: Evidence) -> Iterable[Found]:
 
 
 def key_mismatch(evidence: Evidence) -> Iterable[Found]:
-    certificate = evidence.facts.get("certificate") or {}
-    if certificate and not certificate["key_fits"]:
-        told = (f"{certificate['key']} is not the key of {certificate['path']}",)
-        yield Found(told, _home(evidence, "proxy"), words={"tls": certificate["folder"]})
+    files = evidence.facts.get("certificate") or {}
+    if files and not files["key_fits"]:
+        told = (f"{files['key']} is not the key of {files['path']}",)
+        yield Found(told, _home(evidence, "proxy"), words={"tls": files["folder"]})
 
 
 def certificate(subject: str, found: str) -> Callable[[Evidence], Iterable[Found]]:
@@ -425,9 +425,9 @@ def certificate(subject: str, found: str) -> Callable[[Evidence], Iterable[Found
 
 
 def wrong_answers(evidence: Evidence) -> Iterable[Found]:
-    known = {"http", "tls", "containers", "postgres", "redis", "alembic", "services", "hold", "celery", "database"}
     asked = evidence.failed(subject=": (GET|POST|HEAD|OPTIONS) ")
-    wrong = [item for item in asked if item.topic not in known] + evidence.failed("tls", ": TLS$")
+    # What speaks HTTP inside is asked too, under this topic.
+    wrong = [item for item in asked if item.topic != "http"] + evidence.failed("tls", ": TLS$")
     if wrong:
         yield Found(told_by(wrong, 4), _home(evidence, "proxy"))
 
@@ -489,13 +489,11 @@ def beat(subject: str, found: str) -> Callable[[Evidence], Iterable[Found]]:
 
 
 def environment(evidence: Evidence) -> Iterable[Found]:
-    environment = evidence.facts.get("environment") or {}
+    compared = evidence.facts.get("environment") or {}
     for name in evidence.names():
-        told = [
-            f"{item.name}: {', '.join(environment[item.name]['differ'] + environment[item.name]['missing'])}"
-            for item in evidence.of(name)
-            if item.name in environment and (environment[item.name]["differ"] or environment[item.name]["missing"])
-        ]
+        others = {item.name: compared[item.name]["differ"] + compared[item.name]["missing"] for item in evidence.of(name)
+                  if item.name in compared}  # fmt: skip
+        told = [f"{container}: {', '.join(names)}" for container, names in others.items() if names]
         if told:
             yield Found(tuple(told), name, words=_release_words(evidence))
 
