@@ -30,7 +30,6 @@ WEB = "4. Frontend Verification"
 LOGS = "7. Log Review"
 
 
-
 @dataclass(frozen=True)
 class Rule:
     """How a cause is found, what it means, and what to do.
