@@ -87,6 +87,14 @@ def read_containers(project_name: str, runner: Runner, *, one_off: bool = False)
 
     :arg one_off: those of ``docker compose run`` as well, which are no part of a service.
     """
+    return parse_containers(inspect_containers(project_name, runner, one_off=one_off))
+
+
+def inspect_containers(project_name: str, runner: Runner, *, one_off: bool = False) -> str:
+    """Return what ``docker container inspect`` prints of the project's containers; it holds their environments.
+
+    :arg one_off: those of ``docker compose run`` as well.
+    """
     labels = ["--filter", f"label=com.docker.compose.project={project_name}"]
     labels += [] if one_off else ["--filter", "label=com.docker.compose.oneoff=False"]
     listed = require(
@@ -95,11 +103,8 @@ def read_containers(project_name: str, runner: Runner, *, one_off: bool = False)
         "Start Docker: systemctl start docker.",
     )
     names = listed.stdout.split()
-    if not names:
-        return []
     # A container may go away between the two calls: inspect then exits 1 but still prints the others.
-    inspected = runner.run(["docker", "container", "inspect", *names])
-    return parse_containers(inspected.stdout)
+    return runner.run(["docker", "container", "inspect", *names]).stdout if names else ""
 
 
 def parse_containers(text: str) -> list[Container]:

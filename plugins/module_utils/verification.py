@@ -44,13 +44,16 @@ def options(name: str, spec: Mapping[str, Any], values: Mapping[str, Any]) -> di
 class Verification:
     """The parts of a verification, each of which returns checks; what else they found out is kept in ``facts``."""
 
-    def __init__(self, parameters: Mapping[str, Any], runner: Runner, clock: Clock) -> None:
-        """Read the parameters; a wrong one is a Problem before anything is asked."""
+    def __init__(self, parameters: Mapping[str, Any], runner: Runner, clock: Clock, secrets: Sequence[str] = ()) -> None:
+        """Read the parameters; a wrong one is a Problem before anything is asked.
+
+        :arg secrets: values to be blotted out besides those of the project's env file.
+        """
         self._parameters = parameters
         self._runner = runner
         self._clock = clock
         self._project = Project.from_parameters(parameters["project"])
-        self._secrets = self._project.secrets()
+        self._secrets = (*self._project.secrets(), *secrets)
         self._services = parse_services(parameters["services"])
         self._celery = options("celery", celery.EXPECTATIONS_SPEC, parameters["celery"])
         self._alembic = options("alembic", {**alembic.ALEMBIC_SPEC, "timeout": {"type": "int", "default": 60}}, parameters["alembic"])
@@ -61,6 +64,8 @@ class Verification:
         self._timed = [item for item in endpoints if item.max_seconds is not None]
         self._untimed = [item for item in endpoints if item.max_seconds is None]
         self._facts: dict[str, Any] = {"revision": [], "latency": {}, "logs": {}}
+        #: What Celery and Alembic themselves said, for who wants to know more than the checks tell.
+        self.answers: dict[str, dict[str, Any]] = {}
         self._wanted: list[Wanted] = []
         self._restarts_before: dict[str, int] = {}
         self._sick: set[str] = set()
@@ -145,12 +150,13 @@ class Verification:
         return new + judge_restarts(watched.verdicts, self._restarts_before)
 
     def _check_celery(self) -> list[Check]:
-        checks, _answer = celery.examine(self._project.name, self._celery, self._secrets, self._runner)
+        checks, self.answers["celery"] = celery.examine(self._project.name, self._celery, self._secrets, self._runner)
         return checks
 
     def _check_alembic(self) -> list[Check]:
         started = self._clock.now()
-        answer = alembic.ask({"project": self._parameters["project"], **self._alembic}, self._runner)
+        answer = alembic.ask({"project": self._parameters["project"], **self._alembic}, self._runner, history=True)
+        self.answers["alembic"] = answer
         revisions = alembic.Revisions.from_answer(answer)
         self._facts["revision"] = list(revisions.current)
         seconds = self._clock.now() - started
@@ -164,7 +170,8 @@ class Verification:
         if home is None:
             raise Problem("Asking the database failed", f"no container of {', '.join(names)} is running", "Read its log.")
         checks = [database.ask(home.name, query, self._runner, self._secrets) for query in self._parameters["queries"]]
-        return [*checks, database.prove_readable(home.name, self._runner, self._secrets, DUMP_TIMEOUT)]
+        readable = [database.prove_readable(home.name, self._runner, self._secrets, DUMP_TIMEOUT)] if self._parameters["dump"] else []
+        return checks + readable
 
     def _check_endpoints(self, endpoints: Sequence[Any]) -> list[Check]:
         checks, latency = probe_all(endpoints)

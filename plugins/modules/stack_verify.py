@@ -65,6 +65,11 @@ options:
         description: Regular expression that the whole answer has to match.
         type: str
         required: true
+  dump:
+    description: Whether to prove by a dump, which nobody keeps, that the whole database can be read for a backup.
+    type: bool
+    default: true
+    version_added: 1.0.0
   app_script:
     description:
       - The application's own check, a command and its words, started in the project's folder. Its verdict is advice - a warning, never
@@ -164,6 +169,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "alembic": {"type": "dict", "default": {}},
     "logs": {"type": "dict", "default": {}},
     "queries": {"type": "list", "elements": "dict", "default": [], "options": QUERY_SPEC},
+    "dump": {"type": "bool", "default": True},
     "app_script": {"type": "list", "elements": "str", "default": []},
     "wait": {"type": "int", "default": 0},
     "hold": {"type": "int", "default": 3},

@@ -1,4 +1,4 @@
-"""Each way in which a real stack can be sick is caught by name, with a remedy; and the healthy stack passes.
+"""Each way in which a real stack can be sick is caught by name, with a remedy, and diagnosed; and the healthy stack passes.
 
 A case breaks the stack, verifies, and mends it. What is broken is broken for real: signals, wrong passwords, other images.
 """
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from deployed_server import Server
+from diagnosed import diagnose
 
 P = "residency-scheduler"
 PSQL = f"docker exec -i {P}-db psql -q -v ON_ERROR_STOP=1 -U scheduler -d residency_scheduler"
@@ -46,6 +47,7 @@ class Sick:
     """A way to be sick.
 
     :ivar subject: a failed check of this name has to tell ``found``.
+    :ivar cause: what the diagnosis has to name first, id and subject.
     :ivar passes: a line of the checklist that has to pass all the same: it shows what a shallow look would see.
     """
 
@@ -54,6 +56,7 @@ class Sick:
     mend: str
     subject: str
     found: str
+    cause: str
     variables: dict[str, Any] = field(default_factory=dict)
     passes: str = ""
 
@@ -88,6 +91,7 @@ CASES = [
         f"docker start {P}-db",
         "^db: containers",
         "exited",
+        "service.stopped db",
         passes="post.3.health",
     ),
     Sick(
@@ -96,6 +100,7 @@ CASES = [
         f"{REDIS} CONFIG SET min-replicas-to-write 0",
         "^redis: ",
         "NOREPLICAS",
+        "redis.refuses_writes redis",
     ),
     Sick(
         "Redis wants another password",
@@ -103,6 +108,7 @@ CASES = [
         f"docker restart -t 5 {P}-redis; docker restart -t 5 {P}-celery-worker-1 {P}-celery-worker-2; sleep 8",
         "^redis: ",
         "(?i)invalid username-password|WRONGPASS",
+        "redis.password redis",
     ),
     Sick(
         "workers answer and do nothing",
@@ -110,6 +116,7 @@ CASES = [
         CHILDREN.replace("SIGNAL", "CONT"),
         "queue default: canary",
         "TimeoutError",
+        "celery.stuck celery-worker",
     ),
     Sick(
         "workers listen to another queue",
@@ -117,6 +124,7 @@ CASES = [
         f"{CELERY} control add_consumer default",
         "queue default: consumers",
         "none: its tasks pile up",
+        "celery.queue_unconsumed default",
     ),
     Sick(
         "one worker too few",
@@ -124,6 +132,7 @@ CASES = [
         f"docker start {P}-celery-worker-2",
         "^celery-worker: containers",
         "celery-worker-2 exited",
+        "service.stopped celery-worker",
     ),
     Sick(
         "beat stopped by a signal",
@@ -131,6 +140,7 @@ CASES = [
         f"kill -CONT {BEAT_PID}",
         "celery-beat: scheduler process",
         r"1 of them stopped \(T",
+        "celery.beat_stopped celery-beat",
     ),
     Sick(
         "two beats",
@@ -138,6 +148,7 @@ CASES = [
         f"docker restart -t 5 {P}-celery-beat; sleep 12",
         "celery-beat: scheduler process",
         "^2 running",
+        "celery.beat_twice celery-beat",
     ),
     Sick(
         "beat runs and sends nothing",
@@ -145,6 +156,7 @@ CASES = [
         f"docker network connect --alias celery-beat {NETWORK} {P}-celery-beat; docker restart -t 5 {P}-celery-beat; sleep 12",
         "celery-beat: ticks",
         "the last one [0-9]+ s ago",
+        "network.cut celery-beat",
     ),
     Sick(
         "a queue that nobody consumes",
@@ -152,6 +164,7 @@ CASES = [
         "true",
         "queue metrics: consumers",
         "none: its tasks pile up",
+        "celery.queue_unconsumed metrics",
         variables={"verify_unconsumed_queues_allowed": []},
     ),
     Sick(
@@ -161,6 +174,7 @@ CASES = [
         f"docker tag {P}-frontend:aside $(docker inspect -f '{{{{.Config.Image}}}}' {P}-frontend)",
         f"{P}-frontend: image",
         "^image [0-9a-f]{12}$",
+        "image.other frontend",
     ),
     Sick(
         "nginx holds the address of before",
@@ -171,13 +185,15 @@ CASES = [
         f"docker rm -f aside; {READY}",
         "^API health",
         "status 50[24]",
+        "proxy.stale_address nginx",
     ),
     Sick(
         "healthy, and dead after a few seconds",
         f"(sleep 12; kill -9 $(docker inspect -f '{{{{.State.Pid}}}}' {P}-frontend)) >/dev/null 2>&1 </dev/null &",
-        READY,
+        f"docker restart -t 5 {P}-frontend; {READY}",
         "frontend: restarts",
         "^restarted 1 times",
+        "service.restarted frontend",
         variables={"verify_hold": 22},
     ),
     Sick(
@@ -186,6 +202,7 @@ CASES = [
         f"{PSQL} -c \"UPDATE alembic_version SET version_num = '{HEAD}'\"",
         "database: revision",
         f"behind by .*{HEAD}",
+        "database.behind db",
     ),
     Sick(
         "database ahead of the code",
@@ -193,6 +210,7 @@ CASES = [
         f"{PSQL} -c \"UPDATE alembic_version SET version_num = '{HEAD}'\"",
         "database: revision",
         "20990101_future, which this release does not know",
+        "database.ahead db",
     ),
     Sick(
         "database on two branches",
@@ -200,16 +218,39 @@ CASES = [
         f"{PSQL} -c \"DELETE FROM alembic_version WHERE version_num = '20251208_task_runs'\"",
         "database: revision",
         "20251208_task_runs, 20251222_shift_index",
+        "database.branches db",
     ),
-    Sick("certificate expired", certificate("localhost", "-400, -1"), CERTIFICATE_BACK, "frontend: certificate's lifetime", "^expired "),
-    Sick("certificate near its end", certificate("localhost", "-90, 7"), CERTIFICATE_BACK, "frontend: certificate's lifetime", "^7 of 97"),
-    Sick("certificate of another name", certificate("elsewhere.example", "-1, 90"), CERTIFICATE_BACK, "certificate's name", "elsewhere"),
+    Sick(
+        "certificate expired",
+        certificate("localhost", "-400, -1"),
+        CERTIFICATE_BACK,
+        "frontend: certificate's lifetime",
+        "^expired ",
+        "tls.expired nginx",
+    ),
+    Sick(
+        "certificate near its end",
+        certificate("localhost", "-90, 7"),
+        CERTIFICATE_BACK,
+        "frontend: certificate's lifetime",
+        "^7 of 97",
+        "tls.expires nginx",
+    ),
+    Sick(
+        "certificate of another name",
+        certificate("elsewhere.example", "-1, 90"),
+        CERTIFICATE_BACK,
+        "certificate's name",
+        "elsewhere",
+        "tls.name nginx",
+    ),
     Sick(
         "certificate of another key",
         certificate("localhost", "-1, 90") + f"; cp -a /root/privkey.pem {TLS}/; docker restart -t 5 {P}-nginx; sleep 3",
         CERTIFICATE_BACK.replace(f"docker exec {P}-nginx nginx -s reload", f"docker restart -t 5 {P}-nginx"),
         "^nginx: containers",
         "restarting",
+        "tls.key_mismatch nginx",
     ),
     Sick(
         "an error in the log",
@@ -217,8 +258,15 @@ CASES = [
         f"docker restart -t 5 {P}-backend; {READY}",
         f"{P}-backend: errors in the log",
         "disk is on fire",
+        "logs.errors backend",
+        # Not what the cases before have left in other logs.
+        variables={"diagnose_seconds": 40},
     ),
 ]
+
+
+#: By the name of the case: what the diagnosis had to name first, and what it did name.
+FIRST_CAUSES: dict[str, tuple[str, str]] = {}
 
 
 def test_the_healthy_stack_passes(server: Server) -> None:
@@ -229,11 +277,24 @@ def test_the_healthy_stack_passes(server: Server) -> None:
     assert "none" not in [check["found"] for check in outcome.failures()]
 
 
+def test_the_healthy_stack_has_no_cause(server: Server) -> None:
+    diagnosed = diagnose(server, verify_log_seconds=5)
+    assert diagnosed.causes == [], diagnosed.output
+    assert diagnosed.unavailable == {}
+    # The bundle is there, and the task takes a few seconds.
+    assert {"README.txt", "diagnosis.json", "checks.json", f"logs/{P}-db.txt", "facts/network.json"} <= set(diagnosed.bundle)
+    assert diagnosed.told < 20
+    checked = diagnose(server, "--check", verify_log_seconds=5)
+    assert (checked.causes, checked.bundle) == ([], {})
+
+
 @pytest.mark.parametrize("sick", CASES, ids=lambda sick: sick.name)
 def test_it_is_caught_by_name(sick: Sick, server: Server) -> None:
     try:
         server.ssh(sick.make)
         outcome = server.verify(**sick.variables)
+        diagnosed = diagnose(server, **sick.variables)
+        FIRST_CAUSES[sick.name] = (sick.cause, diagnosed.first())
     finally:
         server.ssh(sick.mend)
     assert outcome.rc != 0, outcome.told()
@@ -246,6 +307,14 @@ def test_it_is_caught_by_name(sick: Sick, server: Server) -> None:
     assert outcome.seconds < 90
 
 
+def test_the_first_cause_is_right_in_nine_of_ten() -> None:
+    wrong = {name: f"{named or 'none'} in place of {cause}" for name, (cause, named) in FIRST_CAUSES.items() if named != cause}
+    print("\n".join(f"{name}: {named}" for name, (_cause, named) in FIRST_CAUSES.items()))
+    assert len(wrong) <= len(FIRST_CAUSES) // 10, wrong
+
+
 def test_after_all_that_it_is_healthy_again(server: Server) -> None:
     outcome = server.verify(verify_log_seconds=5)
     assert outcome.rc == 0, outcome.told()
+    diagnosed = diagnose(server, verify_log_seconds=5)
+    assert diagnosed.causes == [], diagnosed.output

@@ -33,7 +33,7 @@ class NoDocker:
 def parameters(folder: Path, **given: Any) -> dict[str, Any]:
     (folder / ".env").write_text("DB_PASSWORD='s3cret-value'\n", encoding="utf-8")
     project = {"name": "p", "directory": str(folder), "files": ["docker-compose.yml"], "env_file": ".env"}
-    defaults = {"domain": "localhost", "celery": {}, "alembic": {}, "logs": {}, "queries": [], "app_script": ["./check.sh"]}
+    defaults = {"domain": "localhost", "celery": {}, "alembic": {}, "logs": {}, "queries": [], "dump": True, "app_script": ["./check.sh"]}
     timing = {"wait": 0, "hold": 0, "probe_timeout": 1}
     return {"project": project, "services": SERVICES, "endpoints": [], **defaults, **timing, **given}
 

@@ -1,0 +1,159 @@
+"""Bad releases in their sick state, and a server that is broken itself: the first cause that the diagnosis names is the right one.
+
+A deployment goes back by itself, so a bad release's sick state lasts for a moment only. Here the service that is bad in it is brought up by
+hand, from the release's own files, as `docker compose up` without any guard would leave it.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from deployed_server import HOME, PROJECT, ROOT, STATE, Server, ansible
+from diagnosed import diagnose
+
+#: Where the bad releases are checked out, and their images built; beside the good one, which is not touched.
+BAD = "/root/bad"
+RELEASES = ("bad-crash", "bad-crash-migrated", "bad-db", "bad-health", "bad-nginx", "bad-worker", "dies-after-20s", "oom")
+#: The good release's own compose file, which pins images, folders and limits.
+KEPT = f"$(ls {STATE}/releases/*/compose.yml | tail -n 1)"
+COMPOSE = f"docker compose --project-name {PROJECT} --env-file {HOME}/.env"
+GOOD = f"{COMPOSE} --project-directory {HOME} -f {HOME}/docker-compose.yml -f {HOME}/docker-compose.prod.yml -f {KEPT}"
+PREPARE = f"""
+mkdir -p {BAD}; cd {BAD}
+for release in {" ".join(RELEASES)}; do
+    git clone --quiet --depth 1 --branch $release "$(git -C {HOME} remote get-url origin)" $release 2>/dev/null
+    (docker build --quiet --build-arg PYTHON_IMAGE=residency-bed/python:3.11 --tag {PROJECT}-bad:$release $release/backend >/dev/null) &
+done
+wait
+"""
+
+
+def bad(release: str) -> str:
+    """Return the command of Compose for a bad release's files."""
+    files = f"-f {BAD}/{release}/docker-compose.yml -f {BAD}/{release}/docker-compose.prod.yml -f {KEPT} -f {BAD}/{release}/image.yml"
+    return f"{COMPOSE} --project-directory {BAD}/{release} {files}"
+
+
+def bring_up(release: str, service: str) -> str:
+    """Return the script that replaces a service by that of a bad release."""
+    image = f"services: {{{service}: {{image: '{PROJECT}-bad:{release}'}}}}" if service in ("backend", "celery-worker") else "services: {}"
+    return f"echo \"{image}\" >{BAD}/{release}/image.yml; {bad(release)} up --detach --no-deps --timeout 1 {service} 2>&1"
+
+
+def wait_for(container: str, template: str, wanted: str) -> str:
+    """Return the script that waits until Docker says a word of a container that looks like *wanted*."""
+    look = f"docker inspect --format '{{{{{template}}}}}' {container} 2>/dev/null | grep --quiet --extended-regexp '{wanted}'"
+    return f"; for turn in $(seq 150); do {look} && break; sleep 0.2; done"
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A bad release.
+
+    :ivar service: what is bad in it.
+    :ivar sick: the script that waits until it shows.
+    :ivar cause: what has to be named first, with this evidence.
+    :ivar undo: what it has done besides is undone by this.
+    """
+
+    release: str
+    service: str
+    sick: str
+    cause: str
+    evidence: str
+    undo: str = "true"
+
+
+BACKEND = f"{PROJECT}-backend"
+CASES = [
+    Bad("bad-health", "backend", wait_for(BACKEND, ".State.Running", "true") + "; sleep 4", "service.unhealthy backend", "503"),
+    Bad("dies-after-20s", "backend", wait_for(BACKEND, ".RestartCount", "^1"), "service.restarted backend", "started again 1 times"),
+    Bad("bad-crash", "backend", wait_for(BACKEND, ".RestartCount", "^[2-9]"), "service.crashes backend", "KeyError: 'default'"),
+    Bad("oom", "backend", wait_for(BACKEND, ".RestartCount", "^[2-9]"), "service.out_of_memory backend", "32 MB"),
+    Bad(
+        "bad-crash-migrated",
+        "backend",
+        wait_for(BACKEND, ".RestartCount", "^[2-9]"),
+        # Its database is ahead of the code that serves by now, which is not why it crashes.
+        "service.crashes backend",
+        "KeyError: 'default'",
+        f"{bad('bad-crash-migrated')} run --rm --no-deps --entrypoint alembic backend downgrade 20251222_shift_index 2>&1",
+    ),
+    Bad(
+        "bad-worker",
+        "celery-worker",
+        wait_for(f"{PROJECT}-celery-worker-1", ".RestartCount", "^[2-9]"),
+        "service.crashes celery-worker",
+        "rotation_solver",
+    ),
+    Bad("bad-nginx", "nginx", wait_for(f"{PROJECT}-nginx", ".RestartCount", "^[2-9]"), "service.crashes nginx", "keepalive_forever"),
+    Bad("bad-db", "db", wait_for(f"{PROJECT}-db", ".RestartCount", "^[2-9]"), "service.crashes db", "max_residents"),
+]
+#: By release: what had to be named first, and what was.
+FIRST_CAUSES: dict[str, tuple[str, str]] = {}
+
+
+@pytest.fixture(name="prepared", scope="module")
+def prepared_fixture(server: Server) -> Iterator[Server]:
+    """The server with the bad releases beside the good one, which runs again at the end."""
+    server.ssh(PREPARE, timeout=300)
+    try:
+        yield server
+    finally:
+        server.ssh(f"{GOOD} up --detach --wait --timeout 1 2>&1; docker exec {PROJECT}-nginx nginx -s reload; rm -r {BAD}", timeout=180)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.release)
+def test_a_bad_release_is_diagnosed(case: Bad, prepared: Server) -> None:
+    try:
+        prepared.ssh(bring_up(case.release, case.service) + case.sick)
+        diagnosed = diagnose(prepared)
+    finally:
+        prepared.ssh(f"{case.undo}; {GOOD} up --detach --no-deps --timeout 1 {case.service} 2>&1")
+    FIRST_CAUSES[case.release] = (case.cause, diagnosed.first())
+    assert diagnosed.causes
+    if diagnosed.first() == case.cause:
+        assert case.evidence in "\n".join(diagnosed.causes[0]["evidence"])
+
+
+def test_the_first_cause_is_right_in_nine_of_ten() -> None:
+    wrong = {name: f"{named or 'none'} in place of {cause}" for name, (cause, named) in FIRST_CAUSES.items() if named != cause}
+    print("\n".join(f"{name}: {named}" for name, (_cause, named) in FIRST_CAUSES.items()))
+    assert len(wrong) <= len(FIRST_CAUSES) // 10, wrong
+
+
+@pytest.mark.parametrize(
+    ("make", "mend", "cause"),
+    [
+        (f"mv {HOME}/.env {HOME}/.env.aside", f"mv {HOME}/.env.aside {HOME}/.env", "config.env_missing"),
+        (f"mv {STATE}/releases {STATE}/aside", f"mv {STATE}/aside {STATE}/releases", ""),
+        ("kill -STOP $(pidof dockerd)", "kill -CONT $(pidof dockerd)", "docker.down"),
+    ],
+    ids=["without .env", "without a ledger", "while Docker hangs"],
+)
+def test_whatever_is_broken_the_rest_is_told(make: str, mend: str, cause: str, server: Server) -> None:
+    try:
+        server.ssh(make)
+        diagnosed = diagnose(server)
+    finally:
+        server.ssh(mend)
+    assert diagnosed.bundle
+    if cause:
+        assert diagnosed.first() == cause, diagnosed.output
+    assert "facts/host.json" in diagnosed.bundle
+
+
+def test_a_deployment_that_failed_is_told_with_its_reason(server: Server) -> None:
+    words = ["-i", str(server.inventory), "-e", "scheduler_version=bad-nginx", "-e", "preflight_inspect_release=false"]
+    words += ["-e", f"scheduler_reports_dir={server.reports}"]
+    command = [*ansible("ansible-playbook"), "playbooks/deploy.yml", *words]
+    deployed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=300)
+    assert deployed.returncode != 0
+    diagnosed = diagnose(server, verify_log_seconds=5)
+    assert diagnosed.causes == [], diagnosed.output
+    assert [note["id"] for note in diagnosed.notes] == ["release.failed"]
+    assert "unknown directive" in diagnosed.notes[0]["evidence"][0]
+    assert "The last deployment, bad-nginx, failed" in diagnosed.output
