@@ -86,10 +86,11 @@ def unproven(document: str, exists: Callable[[str], bool]) -> list[str]:
     """Return the rows that neither name a test that exists, in their last cell, nor leave the line to a person."""
     findings = []
     for row in rows_of(document):
+        name = row.cells[0].split("<br>")[0]
         paths = re.findall(r"`((?:tests|molecule)/[\w./]+)`", row.cells[-1])
-        findings += [f"{row.cells[0]!r}: no {path}" for path in paths if not exists(path)]
+        findings += [f"{name!r}: no {path}" for path in paths if not exists(path)]
         if not paths and PERSON not in row.cells[1]:
-            findings.append(f"{row.cells[0]!r} names neither a test nor {PERSON!r}")
+            findings.append(f"{name!r} names neither a test nor {PERSON!r}")
     return findings
 
 
