@@ -42,8 +42,9 @@ def variables() -> set[str]:
 def checklist() -> list[str]:
     """Return the lines of the checklist that docs/checklist.md lacks, and whatever it names that does not exist."""
     text = (ROOT / "docs" / "checklist.md").read_text(encoding="utf-8")
-    lines = set(re.findall(r"^ +- id: (\S+)", (ROOT / "roles" / "verify" / "vars" / "main.yml").read_text(encoding="utf-8"), re.MULTILINE))
-    rows = re.findall(r"`((?:pre|post|rollback)\.[\w.]+)`", text)
+    reported = "".join((ROOT / "roles" / role / "vars" / "main.yml").read_text(encoding="utf-8") for role in ("verify", "scheduler"))
+    lines = set(re.findall(r"^ +- id: (\S+)", reported, re.MULTILINE))
+    rows = re.findall(r"`((?:pre|post|rollback|tasks)\.[\w.]+)`", text)
     modules = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
     findings = [f"docs/checklist.md lacks {name}" for name in sorted(lines - set(rows))]
     findings += [f"docs/checklist.md: no line has the id {name}" for name in sorted(set(rows) - lines)]
