@@ -1,4 +1,5 @@
-"""Has every module and role documentation, does the action group list the modules that take a project, and is docs/checklist.md whole?"""
+"""Has every module and role documentation, does the action group list the modules that take a project, is docs/checklist.md whole, and
+does every link of a document lead somewhere?"""
 
 from __future__ import annotations
 
@@ -7,10 +8,13 @@ import re
 import subprocess
 import sys
 
+import documents
 import yaml
-from steps import ROOT, environment
+from steps import ROOT, environment, tracked
 
 COLLECTION = "residency.scheduler"
+#: The document that is automated, as its authors wrote it; its links lead to the application's documents.
+CHECKLIST = "docs/deployment-checklist.md"
 
 
 def documented(kind: str, names: list[str]) -> tuple[set[str], str]:
@@ -29,19 +33,41 @@ def documented(kind: str, names: list[str]) -> tuple[set[str], str]:
     return {name.removeprefix(f"{COLLECTION}.") for name in described}, answer.stderr.strip()
 
 
+def variables() -> set[str]:
+    """Return the names of the roles' public variables."""
+    specs = [yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"] for path in (ROOT / "roles").glob("*/meta/argument_specs.yml")]
+    return {name for spec in specs for entry in spec.values() for name in entry.get("options") or {}}
+
+
 def checklist() -> list[str]:
     """Return the lines of the checklist that docs/checklist.md lacks, and whatever it names that does not exist."""
     text = (ROOT / "docs" / "checklist.md").read_text(encoding="utf-8")
-    lines = set(re.findall(r"^ +- id: (\S+)", (ROOT / "roles" / "verify" / "vars" / "main.yml").read_text(encoding="utf-8"), re.MULTILINE))
-    rows = re.findall(r"`((?:pre|post|rollback)\.[\w.]+)`", text)
+    reported = "".join((ROOT / "roles" / role / "vars" / "main.yml").read_text(encoding="utf-8") for role in ("verify", "scheduler"))
+    lines = set(re.findall(r"^ +- id: (\S+)", reported, re.MULTILINE))
+    rows = re.findall(r"`((?:pre|post|rollback|tasks)\.[\w.]+)`", text)
     modules = {path.stem for path in (ROOT / "plugins" / "modules").glob("*.py")}
     findings = [f"docs/checklist.md lacks {name}" for name in sorted(lines - set(rows))]
     findings += [f"docs/checklist.md: no line has the id {name}" for name in sorted(set(rows) - lines)]
-    paths = re.findall(r"`((?:tests|molecule|playbooks)/[\w./]+)`", text)
+    paths = re.findall(r"`(playbooks/[\w./]+)`", text)
     findings += [f"docs/checklist.md: no {path}" for path in sorted(set(paths)) if not (ROOT / path).is_file()]
-    named = set(re.findall(r"`([a-z]+_[a-z_]+)`", text))
-    settings = ("verify_", "preflight_", "rollback_", "scheduler_", "security_review")
-    return findings + [f"docs/checklist.md: no module {name}" for name in sorted(named - modules) if not name.startswith(settings)]
+    named = {name for row in documents.rows_of(text) for name in re.findall(r"`([a-z]+_[a-z_]+)(?:: [^`]*)?`", row.cells[1])}
+    findings += [f"docs/checklist.md: no module or variable {name}" for name in sorted(named - modules - variables())]
+    whole = (ROOT / CHECKLIST).read_text(encoding="utf-8")
+    told = documents.unmapped(whole, text) + documents.unproven(text, lambda path: (ROOT / path).is_file())
+    return findings + [f"docs/checklist.md: {finding}" for finding in told + documents.overlooked(whole, text)]
+
+
+def links() -> list[str]:
+    """Return the links of our documents that lead nowhere; one that is planted has to be among them."""
+    texts = {str(path): (ROOT / path).read_text(encoding="utf-8") for path in tracked() if path.suffix == ".md" and str(path) != CHECKLIST}
+    planted = documents.broken({"planted.md": "# A\n[b](#b)"}, resolve)
+    return documents.broken(texts, resolve) + ([] if planted else ["a link that leads nowhere is not noticed"])
+
+
+def resolve(document: str, path: str) -> str | None:
+    """Return the path that a link of *document* means, from the root; None where nothing is there."""
+    target = (ROOT / document).parent / path
+    return str(target.resolve().relative_to(ROOT)) if target.exists() else None
 
 
 def main() -> int:
@@ -60,7 +86,7 @@ def main() -> int:
     findings += [f"meta/runtime.yml: the action group lacks {name}" for name in grouped if name not in group]
     findings += [f"meta/runtime.yml: the action group lists {name}, which takes no project" for name in group if name not in grouped]
     findings += [] if group == sorted(group) else ["meta/runtime.yml: the action group is not sorted"]
-    findings += checklist()
+    findings += checklist() + links()
     print("\n".join(findings) or f"{len(modules)} modules and {len(roles)} roles are documented")
     return 1 if findings else 0
 
