@@ -39,8 +39,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils.verification i
 
 #: Releases of the ledger that are told.
 RELEASES = 10
-#: Seconds that Alembic has: a database that hangs keeps it waiting.
-ALEMBIC_SECONDS = 20
+#: Seconds that Alembic has; a loaded server takes twenty, and a database that hangs any number.
+ALEMBIC_SECONDS = 60
 #: What the database is asked: sessions, and who waits for whose lock.
 _SESSIONS = (
     "SELECT count(*) AS sessions, current_setting('max_connections')::int AS allowed,"
