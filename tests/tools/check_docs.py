@@ -35,8 +35,9 @@ def documented(kind: str, names: list[str]) -> tuple[set[str], str]:
 
 def variables() -> set[str]:
     """Return the names of the roles' public variables."""
-    specs = [yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"] for path in (ROOT / "roles").glob("*/meta/argument_specs.yml")]
-    return {name for spec in specs for entry in spec.values() for name in entry.get("options") or {}}
+    paths = (ROOT / "roles").glob("*/meta/argument_specs.yml")
+    entries = [entry for path in paths for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["argument_specs"].values()]
+    return {name for entry in entries for name in entry.get("options") or {}}
 
 
 def checklist() -> list[str]:

@@ -74,12 +74,10 @@ def rows_of(document: str) -> list[Row]:
 def unmapped(checklist: str, document: str) -> list[str]:
     """Return the lines of the checklist that have no row under the same headings, and the rows that answer to no line."""
     lines = {(line.section, line.text) for line in lines_of(checklist)}
-    told = {
-        (row.section, plain(part)) for row in rows_of(document) if not row.cells[0].startswith(BESIDE) for part in row.cells[0].split("<br>")
-    }
-    return [f"no row under {section[-1]!r} has the line {text!r}" for section, text in sorted(lines - told)] + [
-        f"under {section[-1]!r} the checklist has no line {text!r}" for section, text in sorted(told - lines)
-    ]
+    rows = [row for row in rows_of(document) if not row.cells[0].startswith(BESIDE)]
+    told = {(row.section, plain(part)) for row in rows for part in row.cells[0].split("<br>")}
+    lacking = [f"no row under {section[-1]!r} has the line {text!r}" for section, text in sorted(lines - told)]
+    return lacking + [f"under {section[-1]!r} the checklist has no line {text!r}" for section, text in sorted(told - lines)]
 
 
 def unproven(document: str, exists: Callable[[str], bool]) -> list[str]:
