@@ -32,8 +32,8 @@ def server_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]
         subprocess.run([*BED, "repository"], check=True, capture_output=True, cwd=ROOT)
         subprocess.run([*BED, "up", NAME, "--debian", "12", "--fresh"], check=True, capture_output=True, cwd=ROOT)
         answer = subprocess.run([*BED, "inventory", NAME], check=True, capture_output=True, text=True, cwd=ROOT)
-        hosts = {"all": {"children": {"scheduler": {"hosts": json.loads(answer.stdout)}}}}
-        (folder / "hosts.yml").write_text(json.dumps(hosts), encoding="utf-8")
+        hosts = {name: {**host, "scheduler_version": "v1.1.0"} for name, host in json.loads(answer.stdout).items()}
+        (folder / "hosts.yml").write_text(json.dumps({"all": {"children": {"scheduler": {"hosts": hosts}}}}), encoding="utf-8")
         (folder / "group_vars").symlink_to(ROOT / "inventories/demo/group_vars")
         deploy = [*ansible("ansible-playbook"), "-i", str(folder), "playbooks/deploy.yml", "-e", f"scheduler_reports_dir={reports}"]
         deployed = subprocess.run(deploy, capture_output=True, text=True, check=False, cwd=ROOT)
