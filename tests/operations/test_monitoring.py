@@ -349,6 +349,18 @@ def test_slow_queries_are_named(server: Server) -> None:
     assert re.search(r"1\.\d+ s on average, 1 calls: SELECT count\(\*\), pg_sleep\(\$1\) FROM users", said), said
 
 
+def test_without_systemd_cron_starts_the_program(server: Server) -> None:
+    jobs = [{"name": "health", "calendar": "*:0/5", "cron": "* * * * *", "max_age": 1200}]
+    variables = {"monitoring_scheduler": "cron", "monitoring_jobs": jobs}
+    first = play(server, "monitoring.yml", "--diff", **variables)
+    assert first.rc == 0, first.output
+    second = play(server, "monitoring.yml", **variables)
+    assert (second.rc, second.changed) == (0, 0), second.output
+    assert server.ssh("ls /etc/systemd/system/residency-scheduler-*.timer 2>/dev/null || true") == ""
+    server.ssh(f"rm -f {FOLDER}/runs/health.json; systemctl start cron")
+    wait_for(lambda: json.loads(server.ssh(f"cat {FOLDER}/runs/health.json"))["verdict"] == "good", 90)
+
+
 def test_absent_removes_everything(server: Server) -> None:
     check = play(server, "monitoring.yml", "--check", monitoring_state="absent")
     assert (check.rc, check.changed > 0) == (0, True), check.output
