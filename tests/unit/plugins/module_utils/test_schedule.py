@@ -46,6 +46,14 @@ def test_judge_runs(run: Run, hours: int, by_hand: datetime | None, running: lis
     assert not subjects or (failing[0].found == found and "residency-scheduler-backup.timer" in failing[0].remedy)
 
 
+@pytest.mark.parametrize(
+    ("run", "hours", "topic"), [(GOOD, 0, "schedule_backup"), (Run("backup"), 3, ""), (Run("backup"), 27, "schedule_backup")]
+)
+def test_what_never_ran_is_no_evidence(run: Run, hours: int, topic: str) -> None:
+    (check,) = judge_runs([JOB], {"backup": run}, {}, NOW - timedelta(hours=hours), NOW, [])
+    assert check.topic == topic
+
+
 def test_the_last_good_run_is_remembered_over_bad_ones(tmp_path: Path) -> None:
     records = Records(str(tmp_path / "runs"))
     good = end(begin(records.read("backup"), NOW), NOW, "good", "")
