@@ -293,7 +293,7 @@ def _broken(job: str, why: str, setup: Setup) -> Outcome:
 def status(setup: Setup) -> dict[str, Any]:
     """Return what is known: the runs, the findings that people were told of, and why alerts are kept back."""
     runs, findings, muted = [setup.records.read(job.name) for job in setup.jobs], setup.alerts().known(), setup.muted(datetime.now(UTC))
-    lines = [f"{run.job}: last good run {run.good or 'never'}; the last one: {run.verdict or 'not ended'} {run.why}".rstrip() for run in runs]
+    lines = [f"{run.job}: {run.verdict or 'not run, or not ended'} {run.why}".rstrip() for run in runs]
     lines += [f"Known: {entry.subject}: {entry.found} (since {entry.since})" for entry in findings]
     lines += [f"Nobody is told of findings: {muted}"] if muted else []
     return {"runs": [asdict(run) for run in runs], "findings": [asdict(entry) for entry in findings], "muted": muted, "lines": lines}
