@@ -33,6 +33,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.diagnosis_evid
 from ansible_collections.residency.scheduler.plugins.module_utils.diagnosis_facts import Seen
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text
 from ansible_collections.residency.scheduler.plugins.module_utils.health import Clock
+from ansible_collections.residency.scheduler.plugins.module_utils.options import complete
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import parse_services
 from ansible_collections.residency.scheduler.plugins.module_utils.verification import Verification
@@ -212,13 +213,14 @@ class Diagnosis:
             "alembic": {**self._parameters["alembic"], "timeout": ALEMBIC_SECONDS},
             "celery": {**self._parameters["celery"], "timeout": self._parameters["probe_timeout"], "beat_wait": 0},
             "logs": {**self._parameters["logs"], "seconds": self._parameters["seconds"]},
-            # A dump of the whole database is no quick look.
-            "dump": False,
             "wait": 0,
         }
-        verification = Verification({**self._parameters, **fixed}, self._runner, self._clock, self._secrets)
+        # A dump of the whole database is no quick look.
+        verification = Verification(
+            complete({**self._parameters, **fixed}), self._runner, self._clock, without=("database_backup",), secrets=self._secrets
+        )
         found = verification.run()
-        self.facts |= verification.answers
+        self.facts |= {name: verification.answers[name] for name in ("celery", "alembic") if name in verification.answers}
         self.facts["latency"] = found["latency"]
         self.parts |= {f"verification: {name}": seconds for name, seconds in found["parts"].items()}
         return [Check(**check) for check in found["checks"]]

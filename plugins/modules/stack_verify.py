@@ -65,11 +65,6 @@ options:
         description: Regular expression that the whole answer has to match.
         type: str
         required: true
-  dump:
-    description: Whether to prove by a dump, which nobody keeps, that the whole database can be read for a backup.
-    type: bool
-    default: true
-    version_added: 1.0.0
   app_script:
     description:
       - The application's own check, a command and its words, started in the project's folder. Its verdict is advice - a warning, never
@@ -140,7 +135,7 @@ parts:
   description: Seconds that each part took; they run side by side.
   returned: always
   type: dict
-  sample: {services: 4.1, celery: 2.2, alembic: 2.4, database: 0.3, endpoints: 0.1, performance: 0.4, logs: 0.2}
+  sample: {services: 4.1, celery: 2.2, alembic: 2.4, database: 0.3, database_backup: 0.4, endpoints: 0.1, performance: 0.4, logs: 0.2}
 logs:
   description: Last lines logged by the containers of each service that is not healthy, and errors found in the logs, without secrets.
   returned: always
@@ -155,6 +150,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.compose import
 from ansible_collections.residency.scheduler.plugins.module_utils.database import QUERY_SPEC
 from ansible_collections.residency.scheduler.plugins.module_utils.endpoints import ENDPOINT_SPEC
 from ansible_collections.residency.scheduler.plugins.module_utils.health import SystemClock
+from ansible_collections.residency.scheduler.plugins.module_utils.options import complete
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
 from ansible_collections.residency.scheduler.plugins.module_utils.quiet_module import QuietModule
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import SERVICES_SPEC
@@ -169,7 +165,6 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "alembic": {"type": "dict", "default": {}},
     "logs": {"type": "dict", "default": {}},
     "queries": {"type": "list", "elements": "dict", "default": [], "options": QUERY_SPEC},
-    "dump": {"type": "bool", "default": True},
     "app_script": {"type": "list", "elements": "str", "default": []},
     "wait": {"type": "int", "default": 0},
     "hold": {"type": "int", "default": 3},
@@ -180,7 +175,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 def main() -> None:
     """Wire parameters, adapters and result together."""
     module = QuietModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    finish(module, lambda: Verification(module.params, SubprocessRunner(), SystemClock()).run())
+    finish(module, lambda: Verification(complete(module.params), SubprocessRunner(), SystemClock()).run())
 
 
 if __name__ == "__main__":
