@@ -86,7 +86,7 @@ def evaluate(
 
 def judge_items(items: Sequence[Item]) -> list[Check]:
     """Return a failed check for each line that is due, or whose evidence fails; people are told of these. Pure."""
-    remedy = "Do it, then say so: ansible-playbook playbooks/follow_up.yml -e follow_up_done={id} -e follow_up_note='...'"
+    remedy = "Do it, then say so: ansible-playbook playbooks/follow_up.yml -e monitoring_done={id} -e monitoring_note='...'"
     told = [item for item in items if item.state in ("due", "failed")]
     return [
         judge(f"{item.step}: {item.text}", False, f"done until {item.due[:10]}", found, remedy.format(id=item.id))

@@ -81,7 +81,6 @@ import json
 import os
 import shutil
 import stat
-import sys
 import tempfile
 from collections.abc import Mapping
 from typing import Any
@@ -141,8 +140,6 @@ def run(parameters: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _remove(folder, check_mode)
     if not parameters["configuration"] or not parameters["program"]:
         raise Problem("Installing the monitor failed", "configuration or program is missing", "Give both.")
-    if sys.version_info < (3, 11):
-        raise Problem("Installing the monitor failed", f"Python is {sys.version.split()[0]}", "Python 3.11 or newer is needed.")
     configuration = completed(json.loads(parameters["configuration"]))
     text = json.dumps(configuration, indent=2, sort_keys=True) + "\n"
     with open(parameters["program"], "rb") as stream:
