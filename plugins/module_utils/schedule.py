@@ -75,16 +75,11 @@ def judge_runs(
         age = now - (last or since)
         why = f"; the last try {run.verdict}: {run.why}" if run.verdict in ("failed", "skipped") else ""
         found = f"{'the last one' if last else 'none; set up'} {readable(age)} ago{why}"
-        checks.append(
-            judge(
-                f"{job.name}: last good run",
-                age.total_seconds() <= job.max_age,
-                f"within {readable(timedelta(seconds=job.max_age))}",
-                found,
-                look,
-                topic=f"schedule_{job.name}",
-            )
-        )
+        overdue = age.total_seconds() > job.max_age
+        # What is not due yet is no finding, and no evidence either.
+        topic = f"schedule_{job.name}" if last or overdue else ""
+        expected = f"within {readable(timedelta(seconds=job.max_age))}"
+        checks.append(judge(f"{job.name}: last good run", not overdue, expected, found, look, topic=topic))
         if run.started and not run.ended and job.name not in running:
             found = f"it began at {run.started} and was cut"
             checks.append(judge(f"{job.name}: last run", False, "an end", found, look, topic=f"schedule_{job.name}"))

@@ -234,3 +234,35 @@ def test_a_lock_that_no_process_is_known_to_hold_is_not_taken_over(lock: str, ho
     monkeypatch.setattr(run_lock, "holds", lambda *_: False)
     with pytest.raises(Problem, match="no process is known to hold"):
         step(lock, takeover="it hangs")
+
+
+def test_a_run_without_a_controller_holds_the_lock(lock: str) -> None:
+    with run_lock.taken(lock, RECORD, 0.1) as other:
+        assert other == ""
+        assert run_lock.is_held(lock)
+        holder = run_lock.read_holder(lock)
+        assert holder is not None
+        assert (holder.run, holder.pid, run_lock.holds(os.getpid(), lock)) == ("one", os.getpid(), True)
+        with run_lock.taken(lock, {**RECORD, "run": "two"}, 0.1) as taker:
+            assert "A. 'Operator' on desk" in taker
+        assert run_lock.read_holder(lock) == holder
+    assert not run_lock.is_held(lock)
+    assert run_lock.read_holder(lock) is None
+
+
+def test_it_waits_for_the_holder(lock: str, hold: Any) -> None:
+    holder = hold(run="deployment")
+    assert run_lock.wait_until(lambda: run_lock.is_held(lock), 5)
+    threading.Timer(0.5, holder.kill).start()
+    started = time.monotonic()
+    with run_lock.taken(lock, RECORD, 10) as other:
+        assert other == ""
+    assert 0.3 < time.monotonic() - started < 8
+
+
+def test_whoever_took_it_over_keeps_the_record(lock: str) -> None:
+    with run_lock.taken(lock, RECORD, 0.1):
+        run_lock.write_record(lock, {**RECORD, "run": "two", "pid": 0})
+    holder = run_lock.read_holder(lock)
+    assert holder is not None
+    assert holder.run == "two"
