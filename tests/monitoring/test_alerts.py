@@ -236,31 +236,27 @@ def answers(port: int) -> bool:
 
 def render(folder: Path, channels: list[dict[str, Any]]) -> None:
     """Write the stack's settings and Alertmanager's secrets into *folder*, by the role's own variables."""
-    play = [
-        {
-            "hosts": "localhost",
-            "gather_facts": False,
-            "vars_files": [str(ROOT / "roles/monitoring" / part / "main.yml") for part in ("defaults", "vars")],
-            "vars": {
-                "monitoring_channels": channels,
-                "verify_unconsumed_queues_allowed": ["metrics"],
-                "__monitoring_environment": {},
-                "role_path": str(ROOT / "roles/monitoring"),
-            },
-            "tasks": [
-                {
-                    "ansible.builtin.copy": {"content": "{{ item.content }}", "dest": f"{folder}/{{{{ item.path | replace('alertmanager/', 'secrets/') }}}}"},
-                    "loop": "{{ (__monitoring_stack_files + __monitoring_stack_secrets) | rejectattr('path', 'match', '(alerts|postgres|redis)') }}",
-                }
-            ],
-        }
-    ]
+    values = {"monitoring_channels": channels, "verify_unconsumed_queues_allowed": ["metrics"], "__monitoring_environment": {}}
+    settings = {**values, "ansible_python_interpreter": sys.executable}
+    play = {
+        "hosts": "localhost",
+        "gather_facts": False,
+        "vars_files": [str(ROOT / "roles/monitoring" / part / "main.yml") for part in ("defaults", "vars")],
+        "tasks": [
+            {
+                "ansible.builtin.copy": {"content": "{{ item.content }}", "dest": f"{where}/{{{{ item.path | basename }}}}"},
+                "loop": f"{{{{ {chosen} | rejectattr('path', 'match', '(alerts[.]|postgres|redis)') }}}}",
+                "loop_control": {"label": "{{ item.path }}"},
+            }
+            for where, chosen in ((folder, "__monitoring_stack_files"), (folder / "secrets", "__monitoring_stack_secrets"))
+        ],
+    }
     (folder / "secrets").mkdir()
     book = ROOT / "roles/monitoring" / f".render-{folder.parent.name}.yml"  # beside the role's files and templates, where lookups find them
-    book.write_text(json.dumps(play), encoding="utf-8")
+    book.write_text(json.dumps([play]), encoding="utf-8")
     try:
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", str(book)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
+        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", "localhost,", "-c", "local", "-e", json.dumps(settings)]
+        done = subprocess.run([*command, str(book)], capture_output=True, text=True, check=False, cwd=ROOT)
         assert done.returncode == 0, done.stdout + done.stderr
     finally:
         book.unlink()
