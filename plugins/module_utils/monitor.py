@@ -16,7 +16,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from types import FrameType
 from typing import Any, NoReturn
@@ -40,10 +40,11 @@ from ansible_collections.residency.scheduler.plugins.module_utils.compose import
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.health import SystemClock
 from ansible_collections.residency.scheduler.plugins.module_utils.metrics import Gauge
+from ansible_collections.residency.scheduler.plugins.module_utils.monitor_health import Looked
 from ansible_collections.residency.scheduler.plugins.module_utils.monitor_setup import HEALTH, MAINTENANCE, SAMPLES, Setup
 from ansible_collections.residency.scheduler.plugins.module_utils.postgres import Postgres, find
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
-from ansible_collections.residency.scheduler.plugins.module_utils.schedule import begin, end, judge_runs
+from ansible_collections.residency.scheduler.plugins.module_utils.schedule import Run, begin, end, judge_runs
 
 
 @dataclass
@@ -54,6 +55,8 @@ class Outcome:
     :ivar why: of one that is not good, for people.
     :ivar checks: what people are told of, where it failed.
     :ivar lines: what the run prints besides.
+    :ivar failures: how many runs in a row have to find the same before people are told.
+    :ivar muted: why nobody is told of this run's findings; empty where they are.
     """
 
     verdict: str = "good"
@@ -80,18 +83,26 @@ def health(setup: Setup) -> Outcome:
         metrics.write(values["metrics_dir"], "health", project, gauges)
         raise
     now = datetime.now(UTC)
-    metrics.write(values["metrics_dir"], "health", project, monitor_health.gauges(looked, now, clock.now() - started, bool(muted)))
-    used = {room.path: room.size - room.free for room in looked.rooms}
-    used |= {capacity.DATABASE: looked.figures["database_size"]} if "database_size" in looked.figures else {}
-    samples = capacity.read_samples(setup.path(SAMPLES))
-    capacity.keep(setup.path(SAMPLES), samples, capacity.Sample(now, used))
-    document = {"at": now.isoformat(timespec="seconds"), "muted": muted, "checks": [check.to_dict() for check in looked.checks]}
-    write_text(setup.path(HEALTH), json.dumps(document) + "\n", 0o640)
-    checks = list(looked.checks)
+    checks = [*looked.checks, *_keep(setup, looked, monitor_health.gauges(looked, now, clock.now() - started, bool(muted)), muted)]
     if values["heartbeat_url"] and (looked.good or muted):
         checks.append(_heartbeat(str(values["heartbeat_url"])))
     counts = f"{len(looked.checks)} checks, {len(failed(looked.checks))} failed, {clock.now() - started:.1f} s"
     return Outcome(checks=checks, lines=[counts], failures=int(values["failures"]), muted=muted)
+
+
+def _keep(setup: Setup, looked: Looked, gauges: Sequence[Gauge], muted: str) -> list[Check]:
+    """Write down what was seen; a disk that is full must not hinder that people are told of it."""
+    now, path = datetime.now(UTC), setup.path(SAMPLES)
+    used = {room.path: room.size - room.free for room in looked.rooms}
+    used |= {capacity.DATABASE: looked.figures["database_size"]} if "database_size" in looked.figures else {}
+    document = {"at": now.isoformat(timespec="seconds"), "muted": muted, "checks": [check.to_dict() for check in looked.checks]}
+    try:
+        metrics.write(setup.values["metrics_dir"], "health", str(setup.values["project"]["name"]), gauges)
+        capacity.keep(path, capacity.read_samples(path), capacity.Sample(now, used))
+        write_text(setup.path(HEALTH), json.dumps(document) + "\n", 0o640)
+    except Problem as problem:
+        return [judge("monitor: its own files", False, "written", f"{problem.what}: {problem.why}", problem.remedy)]
+    return []
 
 
 def _heartbeat(url: str) -> Check:
@@ -229,24 +240,31 @@ def run(job: str, setup: Setup) -> int:
             print(f"{job}: skipped, since another run of it is at work")
             return 0
         record = begin(records.read(job), now_utc())
-        records.write(record)
+        _note(setup, record)
         try:
             outcome = JOBS[job](setup)
         except Problem as problem:
             outcome = _broken(job, problem.message(), setup)
         except Exception as error:  # whatever breaks is told, as long as it can be
             outcome = _broken(job, f"{type(error).__name__}: {error}", setup)
-        records.write(end(record, now_utc(), outcome.verdict, outcome.why))
-        muted = outcome.muted or setup.muted(datetime.now(UTC))
+        _note(setup, end(record, now_utc(), outcome.verdict, outcome.why))
         for line in outcome.lines:
             print(line)
         if outcome.verdict != "good":
             print(f"{job}: {outcome.verdict}: {outcome.why}", file=sys.stderr)
-        if muted:
-            print(f"Nobody is told of findings: {muted}")
+        if outcome.muted:
+            print(f"Nobody is told of findings: {outcome.muted}")
         else:
             _tell(setup, job, outcome)
         return int(outcome.verdict == "failed")
+
+
+def _note(setup: Setup, record: Run) -> None:
+    """Write the record of a run; without it the run goes on, and will be taken for one that did not come."""
+    try:
+        setup.records.write(record)
+    except Problem as problem:
+        print(problem.message(), file=sys.stderr)
 
 
 def _tell(setup: Setup, job: str, outcome: Outcome) -> None:
@@ -273,14 +291,12 @@ def _broken(job: str, why: str, setup: Setup) -> Outcome:
 
 
 def status(setup: Setup) -> dict[str, Any]:
-    """Return what is known: the runs, the findings that people were told of, and whether alerts are kept back."""
-    now = datetime.now(UTC)
-    return {
-        "runs": [vars(setup.records.read(job.name)) for job in setup.jobs],
-        "findings": [vars(entry) for entry in setup.alerts().known()],
-        "overdue": [check.to_dict() for check in failed(_silence(setup, now, ""))],
-        "muted": setup.muted(now),
-    }
+    """Return what is known: the runs, the findings that people were told of, and why alerts are kept back."""
+    runs, findings, muted = [setup.records.read(job.name) for job in setup.jobs], setup.alerts().known(), setup.muted(datetime.now(UTC))
+    lines = [f"{run.job}: {run.verdict or 'not run, or not ended'} {run.why}".rstrip() for run in runs]
+    lines += [f"Known: {entry.subject}: {entry.found} (since {entry.since})" for entry in findings]
+    lines += [f"Nobody is told of findings: {muted}"] if muted else []
+    return {"runs": [asdict(run) for run in runs], "findings": [asdict(entry) for entry in findings], "muted": muted, "lines": lines}
 
 
 def announce(setup: Setup, minutes: int, reason: str) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -52,11 +53,11 @@ def job(monkeypatch: pytest.MonkeyPatch, name: str, *outcomes: Outcome | Excepti
     """Let the job *name* have these outcomes, one after the other."""
     left = list(outcomes)
 
-    def work(_setup: Setup) -> Outcome:
+    def work(setup: Setup) -> Outcome:
         outcome = left.pop(0)
         if isinstance(outcome, Exception):
             raise outcome
-        return outcome
+        return replace(outcome, muted=setup.muted(datetime.now(UTC))) if name == "health" else outcome
 
     monkeypatch.setitem(monitor.JOBS, name, work)
 
