@@ -1,4 +1,4 @@
-"""Faults told to people, and their ends: real node_exporter, Prometheus and Alertmanager, the role's rules and configuration, made faster."""
+"""Faults are told to people, and their ends: real node_exporter, Prometheus and Alertmanager; the role's rules and settings, made faster."""
 
 from __future__ import annotations
 
@@ -178,7 +178,8 @@ class Monitored:
 
     def start(self) -> None:
         """Start the three, as the stack's compose file does."""
-        self._run("node", "node_exporter", f"--web.listen-address=127.0.0.1:{self.node}", f"--collector.textfile.directory={self.textfiles}")
+        self._run("node", "node_exporter", f"--collector.textfile.directory={self.textfiles}",
+                  f"--web.listen-address=127.0.0.1:{self.node}")  # fmt: skip
         self._run("alertmanager", "alertmanager", "--config.file=/etc/alertmanager/alertmanager.yml", "--storage.path=/tmp/alertmanager",
                   "--cluster.listen-address=", f"--web.listen-address=127.0.0.1:{self.alertmanager}")  # fmt: skip
         self._run("prometheus", "prometheus", f"--config.file={self.settings}/prometheus.yml", "--storage.tsdb.path=/tmp/prometheus",
@@ -335,7 +336,8 @@ def test_faults_are_told_and_their_ends(monitored: Monitored) -> None:
     for project, fault in FAULTS.items():
         told = monitored.told("firing")[project][fault.alerts[0]]
         assert fault.remedy in told["remedy"], (project, told)
-        assert told["summary"] and told["description"] and "{{" not in "".join(told.values())
+        assert all(told[name] for name in ("summary", "description"))
+        assert "{{" not in "".join(told.values())
         assert f"#{fault.alerts[0].lower()}" in told["runbook_url"]
 
     assert alerts("resolved") == {}
@@ -363,7 +365,8 @@ def test_a_mail_tells_finding_and_remedy(monitored: Monitored) -> None:
         return [mail.text for mail in monitored.mail.mails if f"[{status}]" in mail.subject and "ResidencyBackupOld" in mail.subject]
 
     assert monitored.mail.mails[0].to == ("a@example.org", "b@example.org")
-    assert any("has had no backup for 1d 6h" in text and "What to do: ansible-playbook playbooks/backup.yml" in text for text in found("firing"))
+    remedy = "What to do: ansible-playbook playbooks/backup.yml"
+    assert any("has had no backup for 1d 6h" in text and remedy in text for text in found("firing"))
     assert any("has had no backup" in text and "What to do" not in text for text in found("resolved"))
 
 

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ STATE, STACK = "/var/lib/residency-scheduler", "/var/lib/residency-scheduler/mon
 DEFAULTS: dict[str, Any] = yaml.safe_load((ROOT / "roles/monitoring/defaults/main.yml").read_text(encoding="utf-8"))
 IMAGES: dict[str, str] = DEFAULTS["monitoring_stack_images"]
 PASSWORDS = {"DB_PASSWORD": "canaryDatabase7Kq", "REDIS_PASSWORD": "canaryRedis9Xw"}
-CHANNELS = [{"name": "beeper", "kind": "webhook", "url": "https://alerts.example.org/canaryHook3Zt", "headers": {"X-Token": "canaryToken5Lp"}}]
+HOOK, TOKEN = "https://alerts.example.org/canaryHook3Zt", "canaryToken5Lp"
+CHANNELS = [{"name": "beeper", "kind": "webhook", "url": HOOK, "headers": {"X-Token": TOKEN}}]
+APP = "/opt/residency-scheduler"
 #: What stands in for the application.
 APPLICATION = """
 services:
@@ -49,18 +52,20 @@ class Server:
         subprocess.run([*bed, "up", NAME, "--debian", "13", "--fresh"], check=True, capture_output=True)
         answer = subprocess.run([*bed, "inventory", NAME], check=True, capture_output=True, text=True).stdout
         self.inventory.write_text(json.dumps({"all": {"hosts": json.loads(answer)}}), encoding="utf-8")
-        packages = "docker.io docker-cli docker-compose"
-        self.sh(f"apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends {packages} >/dev/null 2>&1")
+        packages = "--no-install-recommends docker.io docker-cli docker-compose"
+        self.sh(f"apt-get -qq update; DEBIAN_FRONTEND=noninteractive apt-get -qq install -y {packages} >/dev/null 2>&1")
         # As a pipe of the engines: the archive is larger than anything that a test should hold in memory.
         with subprocess.Popen(["docker", "save", IMAGE], stdout=subprocess.PIPE) as saved:
-            subprocess.run(["docker", "exec", "--interactive", NAME, "docker", "load", "--quiet"], stdin=saved.stdout, check=True, capture_output=True)
+            load = ["docker", "exec", "--interactive", NAME, "docker", "load", "--quiet"]
+            subprocess.run(load, stdin=saved.stdout, check=True, capture_output=True)
         for name in IMAGES.values():
             self.sh(f"docker tag {IMAGE} {name}")
-        self.sh(f"mkdir -p /opt/residency-scheduler {STATE}/metrics; chmod 700 {STATE}; cat >/opt/residency-scheduler/compose.yml", APPLICATION.encode())
+        self.sh(f"mkdir -p {APP} {STATE}/metrics; chmod 700 {STATE}; cat >{APP}/compose.yml", APPLICATION.encode())
         values = "".join(f"{name}='{value}'\n" for name, value in PASSWORDS.items())
-        self.sh("umask 077; cat >/opt/residency-scheduler/.env", values.encode())
-        self.sh(f"printf 'residency_scheduler_health_success{{project=\"residency-scheduler\"}} 1\\n' >{STATE}/metrics/residency_scheduler_health.prom")
-        self.sh("docker compose --project-name residency-scheduler --project-directory /opt/residency-scheduler up --detach --wait 2>/dev/null")
+        self.sh(f"umask 077; cat >{APP}/.env", values.encode())
+        figure = b'residency_scheduler_health_success{project="residency-scheduler"} 1\n'
+        self.sh(f"cat >{STATE}/metrics/residency_scheduler_health.prom", figure)
+        self.sh(f"docker compose --project-name residency-scheduler --project-directory {APP} up --detach --wait 2>/dev/null")
 
     def play(self, tasks: str, *words: str, **variables: Any) -> str:
         """Run the tasks of the role; return what was said, which has to be without a secret."""
@@ -83,13 +88,15 @@ class Server:
 
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Ask the stack's Prometheus."""
-        script = f"python3 - <<'END'\nimport sys, urllib.parse, urllib.request\nurl = 'http://127.0.0.1:9090/api/v1/query?' + urllib.parse.urlencode({{'query': {expression!r}}})\nprint(urllib.request.urlopen(url, timeout=10).read().decode())\nEND"
-        found: list[dict[str, Any]] = json.loads(self.sh(script))["data"]["result"]
+        words = urllib.parse.urlencode({"query": expression})
+        script = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9090/api/v1/query?{words}', timeout=10).read().decode())"
+        found: list[dict[str, Any]] = json.loads(self.sh("python3 -", script.encode()))["data"]["result"]
         return found
 
     def containers(self) -> list[dict[str, Any]]:
         """Return what Docker knows of the stack's containers."""
-        found: list[dict[str, Any]] = json.loads(self.sh("docker inspect $(docker ps -q --filter label=com.docker.compose.project=residency-monitoring)"))
+        chosen = "docker ps -q --filter label=com.docker.compose.project=residency-monitoring"
+        found: list[dict[str, Any]] = json.loads(self.sh(f"docker inspect $({chosen})"))
         return found
 
     def wait(self, expression: str, rows: int, seconds: float = 120) -> list[dict[str, Any]]:
@@ -143,8 +150,8 @@ def test_rules_are_loaded_and_the_queues_known(server: Server) -> None:
     assert server.sh(f"grep -c 'alert: ' {STACK}/alerts.yml").strip() == str(len(rules()))
     assert server.sh(f"grep -c 'queue!~\"metrics\"' {STACK}/alerts.yml").strip() == "3"
     assert "rules found" in server.sh(f"docker run --rm -v {STACK}:/x:ro {IMAGE} promtool check rules /x/alerts.yml")
-    checked = server.sh(f"docker run --rm -v {STACK}:/etc/alertmanager:ro -w /etc/alertmanager {IMAGE} amtool check-config alertmanager.yml")
-    assert "1 receivers" in checked
+    check = "amtool check-config /etc/alertmanager/alertmanager.yml"
+    assert "1 receivers" in server.sh(f"docker run --rm -v {STACK}:/etc/alertmanager:ro {IMAGE} {check}")
 
 
 def test_nothing_is_open_or_unbounded(server: Server) -> None:
@@ -154,8 +161,8 @@ def test_nothing_is_open_or_unbounded(server: Server) -> None:
         host = container["HostConfig"]
         assert host["Memory"] > 0
         assert host["LogConfig"] == {"Type": "json-file", "Config": {"max-file": "3", "max-size": "10m"}}
-        assert host["ReadonlyRootfs"] and host["CapDrop"] == ["ALL"] and not host["Privileged"]
-        assert container["State"]["Running"] and container["RestartCount"] == 0
+        assert (host["ReadonlyRootfs"], host["CapDrop"], host["Privileged"]) == (True, ["ALL"], False)
+        assert (container["State"]["Running"], container["RestartCount"]) == (True, 0)
         assert container["Config"]["User"] == "60990:60990"
         assert {port["HostIp"] for ports in host["PortBindings"].values() for port in ports} <= {"127.0.0.1"}
     assert "0.0.0.0:" not in server.sh("docker ps --format '{{.Ports}}'")
@@ -163,7 +170,7 @@ def test_nothing_is_open_or_unbounded(server: Server) -> None:
 
 def test_secrets_are_in_closed_files_alone(server: Server) -> None:
     shown = json.dumps(server.containers()) + server.sh("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'")
-    assert "canaryHook" not in shown and "canaryToken" not in shown
+    assert not [secret for secret in (HOOK, TOKEN) if secret in shown]
     assert "DATA_SOURCE_PASS_FILE" in shown
     assert "canary" not in json.dumps(server.containers())
     holders = server.sh(f"grep -rl canary {STACK}").split()
@@ -175,10 +182,11 @@ def test_secrets_are_in_closed_files_alone(server: Server) -> None:
 
 
 def test_a_new_password_reaches_the_exporter(server: Server) -> None:
-    server.sh("docker exec residency-scheduler-db-1 psql -qU scheduler residency_scheduler -c \"ALTER ROLE scheduler PASSWORD 'canaryNew2Vb'\"")
+    new = b"ALTER ROLE scheduler PASSWORD 'canaryNew2Vb'"
+    server.sh("docker exec -i residency-scheduler-db-1 psql -qU scheduler residency_scheduler", new)
     server.sh("docker restart residency-monitoring-postgres-exporter-1")
     server.wait("pg_up == 0", 1)
-    server.sh("sed -i \"s/^DB_PASSWORD=.*/DB_PASSWORD='canaryNew2Vb'/\" /opt/residency-scheduler/.env")
+    server.sh(f"sed -i \"s/^DB_PASSWORD=.*/DB_PASSWORD='canaryNew2Vb'/\" {APP}/.env")
     assert changed(server.play("stack")) > 0
     server.wait("pg_up == 1", 1)
     assert changed(server.play("stack")) == 0
@@ -189,7 +197,8 @@ def test_the_compose_file_with_grafana_is_valid(server: Server) -> None:
     difference = server.play("stack", "--check", "--diff", monitoring_stack_images=IMAGES)
     added = [line[1:] for line in difference.splitlines() if re.match(r"\+ ", line)]
     assert f"    image: {IMAGES['grafana']}" in added
-    text = server.sh(f"cat {STACK}/compose.yml").replace("\nnetworks:\n", "\n" + "\n".join(line for line in added if "residency.settings" not in line) + "\n\nnetworks:\n")
+    grafana = "\n".join(line for line in added if "residency.settings" not in line)
+    text = server.sh(f"cat {STACK}/compose.yml").replace("\nnetworks:\n", f"\n{grafana}\n\nnetworks:\n")
     server.sh("cat >/tmp/full.yml", text.encode())
     parsed = json.loads(server.sh("docker compose -f /tmp/full.yml config --format json"))
     assert len(parsed["services"]) == 6
@@ -197,9 +206,9 @@ def test_the_compose_file_with_grafana_is_valid(server: Server) -> None:
 
 
 def test_a_mail_server_that_alertmanager_cannot_speak_to_is_refused(server: Server) -> None:
-    mail = {"name": "mail", "kind": "mail", "host": "mail.example.org", "port": 4650, "security": "tls", "from": "a@example.org", "to": ["b@example.org"]}
+    mail = {"kind": "mail", "host": "mail.example.org", "port": 4650, "security": "tls", "from": "a@example.org", "to": ["b@example.org"]}
     with pytest.raises(AssertionError, match="speaks TLS from the first byte at 465 only"):
-        server.play("stack", monitoring_channels=[mail])
+        server.play("stack", monitoring_channels=[{"name": "mail", **mail}])
 
 
 def test_it_is_removed_without_the_application(server: Server) -> None:

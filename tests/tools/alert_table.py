@@ -23,7 +23,8 @@ def row(rule: dict[str, Any]) -> str:
     """Return the line of one alert."""
     name, notes = rule["alert"], rule["annotations"]
     lasting = f" For {rule['for']}." if "for" in rule else ""
-    return f'| <a id="{name.lower()}"></a>`{name}` | {rule["labels"]["severity"]} | {notes["summary"]}{lasting} | {plain(notes["remedy"])} |'
+    cells = (f'<a id="{name.lower()}"></a>`{name}`', rule["labels"]["severity"], notes["summary"] + lasting, plain(notes["remedy"]))
+    return f"| {' | '.join(cells)} |"
 
 
 def render(document: dict[str, Any]) -> str:
