@@ -1,4 +1,4 @@
-"""Faults are told to people, and their ends: real node_exporter, Prometheus and Alertmanager; the role's rules and settings, made faster."""
+"""Faults are told to people, and their ends: real exporter, Prometheus and Alertmanager; the role's rules and settings, made faster."""
 
 from __future__ import annotations
 

@@ -77,7 +77,8 @@ class Server:
             "verify_unconsumed_queues_allowed": ["metrics"],
             **variables,
         }
-        command = [str(Path(sys.executable).parent / "ansible-playbook"), "-i", str(self.inventory), str(ROOT / "tests/monitoring/stack.yml")]
+        program = str(Path(sys.executable).parent / "ansible-playbook")
+        command = [program, "-i", str(self.inventory), str(ROOT / "tests/monitoring/stack.yml")]
         environment = {**os.environ, "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"), "ANSIBLE_NOCOLOR": "1"}
         done = subprocess.run(
             [*command, *words, "-e", json.dumps(settings)], capture_output=True, text=True, check=False, cwd=ROOT, env=environment
@@ -89,7 +90,8 @@ class Server:
     def query(self, expression: str) -> list[dict[str, Any]]:
         """Ask the stack's Prometheus."""
         words = urllib.parse.urlencode({"query": expression})
-        script = f"import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:9090/api/v1/query?{words}', timeout=10).read().decode())"
+        address = f"http://127.0.0.1:9090/api/v1/query?{words}"
+        script = f"import urllib.request; print(urllib.request.urlopen('{address}', timeout=10).read().decode())"
         found: list[dict[str, Any]] = json.loads(self.sh("python3 -", script.encode()))["data"]["result"]
         return found
 

@@ -72,7 +72,7 @@ def test_an_alert_tells_what_to_do(rule: dict[str, Any]) -> None:
     notes = rule["annotations"]
     assert all(notes[name].endswith((".", "}")) for name in ("summary", "description", "remedy"))
     assert "{{" not in notes["summary"], "it is the alert's name for people"
-    assert re.search(r"playbooks/\w+\.yml|systemctl|journalctl|docker|timedatectl|certbot|df ", notes["remedy"]), "a command comes next"
+    assert re.search(r"playbooks/\w+\.yml|systemctl|journalctl|docker|timedatectl|certbot|cat|df ", notes["remedy"]), "a command comes next"
     assert notes["runbook_url"].endswith(f"/docs/alerts.md#{rule['alert'].lower()}")
 
 
