@@ -293,10 +293,18 @@ def _broken(job: str, why: str, setup: Setup) -> Outcome:
 def status(setup: Setup) -> dict[str, Any]:
     """Return what is known: the runs, the findings that people were told of, and why alerts are kept back."""
     runs, findings, muted = [setup.records.read(job.name) for job in setup.jobs], setup.alerts().known(), setup.muted(datetime.now(UTC))
-    lines = [f"{run.job}: {run.verdict or 'not run, or not ended'} {run.why}".rstrip() for run in runs]
+    lines = [_told(run) for run in runs]
     lines += [f"Known: {entry.subject}: {entry.found} (since {entry.since})" for entry in findings]
     lines += [f"Nobody is told of findings: {muted}"] if muted else []
     return {"runs": [asdict(run) for run in runs], "findings": [asdict(entry) for entry in findings], "muted": muted, "lines": lines}
+
+
+def _told(run: Run) -> str:
+    """Return a run as one line."""
+    if not run.started:
+        return f"{run.job}: not run yet"
+    last = f"{run.verdict} at {run.ended}" if run.ended else f"began at {run.started}"
+    return f"{run.job}: {last}{', ' if run.why else ''}{run.why}; the last good run ended at {run.good or 'no time'}"
 
 
 def announce(setup: Setup, minutes: int, reason: str) -> None:

@@ -23,7 +23,7 @@ from receivers import MailServer, WebServer, mail_server, web_server
 FOLDER, METRICS = f"{STATE}/monitoring", f"{STATE}/metrics"
 LOCK = f"/run/residency-scheduler/{PROJECT}.lock"
 JOBS = ("health", "backup", "drill", "follow-up")
-TOKEN, PASSWORD = "t0ken-of-the-webhook", "passw0rd-of-the-mail"
+TOKEN, PASSWORD = "t0ken-of-the-webhook", "passw0rd-of-the-webhook"
 PING = "/ping/t0ken-of-the-heartbeat"
 
 
@@ -40,9 +40,9 @@ class Receivers:
     def variables(self) -> dict[str, Any]:
         """Return the variables that lead the monitoring here."""
         mail = {"name": "mail", "kind": "mail", "host": self.address, "port": self.mail.port, "security": "none", "from": "m@example.org"}
-        web = {"name": "hook", "kind": "webhook", "url": self.web.url(f"/{TOKEN}", self.address)}
+        web = {"name": "hook", "kind": "webhook", "url": self.web.url(f"/{TOKEN}", self.address), "headers": {"X-Key": PASSWORD}}
         return {
-            "monitoring_channels": [{**mail, "to": ["operator@example.org"], "user": "monitor", "password": PASSWORD}, web],
+            "monitoring_channels": [{**mail, "to": ["operator@example.org"]}, web],
             "monitoring_heartbeat_url": f"http://{self.address}:{self.ping_port}{PING}",
             "monitoring_wait": 3,
         }
@@ -82,7 +82,7 @@ def heart(receivers: Receivers) -> Iterator[None]:
 def receivers_fixture(server: Server) -> Iterator[Receivers]:
     """Receivers on this machine, which the server reaches as its gateway."""
     address = server.ssh("ip route").partition("default via ")[2].split()[0]
-    mail, web = MailServer(login=("monitor", PASSWORD)), WebServer()
+    mail, web = MailServer(), WebServer()
     receivers = Receivers(address, mail, web)
     with mail_server(mail, address), web_server(web, address), heart(receivers):
         yield receivers

@@ -56,6 +56,13 @@ def test_what_cannot_be_checked_is_a_failed_check(tmp_path: Path) -> None:
     assert "s3cret-value" not in str(result)
 
 
+def test_parts_can_be_left_out(tmp_path: Path) -> None:
+    given = complete(parameters(tmp_path))
+    result = Verification(given, NoDocker(), SystemClock(), without=("hold", "app_script", "database_backup", "logs")).run()
+    assert {check["topic"] for check in result["checks"]} == {"services", "celery", "alembic", "database"}
+    assert set(result["parts"]) == {"services", "celery", "alembic", "database", "endpoints", "performance"}
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
