@@ -30,6 +30,7 @@ def all_steps() -> list[Step]:
         Step("sick stacks", ["./dev", "sick"], ("bed images",)),
         *(scenarios.step(name, ("bed images",)) for name in scenarios.SCENARIOS if name not in LONG),
         Step("database", ["./dev", "database"], ("bed images",)),
+        Step("monitoring", ["./dev", "monitoring"], ("bed images",)),
         Step("operations", ["./dev", "operations"], ("bed images",)),
         # After the engine, since both install packages.
         Step("report page", ["./dev", "browser"], ("engine",)),

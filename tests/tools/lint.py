@@ -33,6 +33,7 @@ def linters() -> list[Step]:
         Step("shellcheck", ["shellcheck", "--external-sources", *shell_scripts()]),
         Step("role-arguments", [python, "tests/tools/role_arguments.py"]),
         Step("role-readme", [python, "tests/tools/role_readme.py", "--check"]),
+        Step("alert-table", [python, "tests/tools/alert_table.py", "--check"]),
     ]
 
 

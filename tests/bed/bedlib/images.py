@@ -58,6 +58,7 @@ DERIVED = (
     Image("nginx:1", "nginx", base="debian:12", official="nginx:1"),
     Image("redis:7", "redis", base="debian:12", official="redis:7"),
     Image("git:1", "git", base="debian:12"),
+    Image("prometheus:2", "prometheus", base="debian:13"),
 )
 # What a server finds in its image store at once, as if it had pulled it from a registry.
 WARMED = tuple(f"{PREFIX}/{name}" for name in ("python:3.11", "postgres:15", "redis:7", "nginx:1", "node:18"))
