@@ -30,6 +30,8 @@ def all_steps() -> list[Step]:
         Step("sick stacks", ["./dev", "sick"], ("bed images",)),
         *(scenarios.step(name, ("bed images",)) for name in scenarios.SCENARIOS if name not in LONG),
         Step("database", ["./dev", "database"], ("bed images",)),
+        Step("package", ["./dev", "package"], ("bed images",)),
+        Step("reference", ["./dev", "reference"], ("setup",)),
         # After the engine, since both install packages.
         Step("report page", ["./dev", "browser"], ("engine",)),
     ]
