@@ -14,26 +14,11 @@ from pathlib import Path
 
 import pytest
 from in_place import clone
-from installation import Installation, build, files, manifest
+from installation import LYING_ABOUT, Installation, build, files, manifest
 from steps import ROOT
 
 BED = [sys.executable, str(ROOT / "tests/bed/bed.py")]
 NAME = "residency-package"
-#: What lies about in the checkout of somebody who develops and deploys from it.
-LYING_ABOUT = (
-    ".env",
-    ".venv/bin/python",
-    ".cache/logs/units.log",
-    ".ansible/tmp/payload",
-    "importer_result.json",
-    "inventories/prod/group_vars/scheduler/vault.yml",
-    "molecule/x/vault.yml",
-    "playbooks/vault.yml",
-    "plugins/modules/__pycache__/stage.cpython-311.pyc",
-    "reports/deployment.html",
-    "residency-scheduler-0.0.1.tar.gz",
-    "tests/output/x.xml",
-)
 
 
 @pytest.fixture(name="tarball", scope="session")

@@ -22,7 +22,23 @@ SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 PACKAGES = ("ansible-core", "squawk-cli")
 #: Collections that a playbook may need without every user needing it: where their names may stand.
 OPTIONAL = {"awx.awx": ("playbooks/awx.yml", "roles/awx/")}
-_COLLECTIONS = re.compile(r"\b((?:ansible\.(?!builtin\b|legacy\b|module_utils\b|plugins\b)|awx\.|community\.|containers\.|grafana\.)[a-z_0-9]+)\.[a-z_0-9]+\b")
+#: What lies about in the checkout of somebody who develops and deploys from it.
+LYING_ABOUT = (
+    ".env",
+    ".venv/bin/python",
+    ".cache/logs/units.log",
+    ".ansible/tmp/payload",
+    "importer_result.json",
+    "inventories/prod/group_vars/scheduler/vault.yml",
+    "molecule/x/vault.yml",
+    "playbooks/vault.yml",
+    "plugins/modules/__pycache__/stage.cpython-311.pyc",
+    "reports/deployment.html",
+    "residency-scheduler-0.0.1.tar.gz",
+    "tests/output/x.xml",
+)
+_OWN = r"ansible\.(?!builtin\b|legacy\b|module_utils\b|plugins\b)"
+_COLLECTIONS = re.compile(rf"\b((?:{_OWN}|awx\.|community\.|containers\.|grafana\.)[a-z_0-9]+)\.[a-z_0-9]+\b")
 
 
 def build(folder: Path, to: Path) -> Path:
