@@ -90,7 +90,7 @@ def ask(
 
 
 def examine(project: str, expected: Mapping[str, Any], secrets: Sequence[str], runner: Runner) -> tuple[list[Check], dict[str, Any]]:
-    """Ask workers and beat, and return the checks with the workers' answer.
+    """Ask workers and beat, and return the checks with the workers' answer, and ``last_tick`` in it (None where it is not known).
 
     :arg expected: what :data:`EXPECTATIONS_SPEC` lists.
     :raises Problem: no worker runs, or the application could not be asked.
@@ -104,9 +104,11 @@ def examine(project: str, expected: Mapping[str, Any], secrets: Sequence[str], r
         )
     answer = ask(workers, expected["app"], "examine", runner, secrets, timeout=expected["timeout"])
     checks = judge_workers(answer, services, len(workers), expected["unconsumed_queues_allowed"], expected["depth_limit"])
+    last_tick = None
     if expected["beat_service"]:
-        checks += _examine_beat(containers, answer["tick_seconds"], expected, runner)
-    return checks, answer
+        found, last_tick = _examine_beat(containers, answer["tick_seconds"], expected, runner)
+        checks += found
+    return checks, {**answer, "last_tick": last_tick}
 
 
 def answering(containers: Sequence[Container], nodes: Sequence[str]) -> int:
@@ -257,7 +259,9 @@ def judge_tick(name: str, beat: Beat, interval: float | None, now: datetime) -> 
     )
 
 
-def _examine_beat(containers: Sequence[Container], interval: float | None, expected: Mapping[str, Any], runner: Runner) -> list[Check]:
+def _examine_beat(
+    containers: Sequence[Container], interval: float | None, expected: Mapping[str, Any], runner: Runner
+) -> tuple[list[Check], datetime | None]:
     service = str(expected["beat_service"])
     with ThreadPoolExecutor(max_workers=max(1, len(containers))) as pool:
         processes = [process for found in pool.map(lambda item: read_processes(item.name, runner), containers) for process in found]
@@ -265,14 +269,14 @@ def _examine_beat(containers: Sequence[Container], interval: float | None, expec
     check = judge_beat_processes(service, beats)
     home = next((item for item in containers if item.service == service), None)
     if home is None or check.verdict == "fail":
-        return [check]
+        return [check], None
     until = time.monotonic() + float(expected["beat_wait"])
     while True:
         beat = Beat(beats, home.started, _last_tick(home, runner))
         tick = judge_tick(service, beat, interval, datetime.now(UTC))
         # A young beat has its first tick before it: waiting for that is better than a warning, where it is not for long.
         if beat.last_tick or interval is None or tick.verdict == "fail" or time.monotonic() >= until:
-            return [check, tick]
+            return [check, tick], beat.last_tick
         time.sleep(0.5)
 
 

@@ -34,7 +34,10 @@ class Published:
 
 @dataclass(frozen=True)
 class Container:
-    """One container of a service; times are aware UTC datetimes, intervals are seconds."""
+    """One container of a service; times are aware UTC datetimes, intervals are seconds.
+
+    :ivar log_limit: size at which Docker begins the log anew (``max-size``); empty for none.
+    """
 
     name: str
     service: str
@@ -53,6 +56,8 @@ class Container:
     health_deadline: float
     one_off: bool = False
     hostname: str = ""
+    log_driver: str = ""
+    log_limit: str = ""
 
     @property
     def half_made(self) -> bool:
@@ -112,6 +117,7 @@ def _container(item: Mapping[str, Any]) -> Container:
     labels = config.get("Labels") or {}
     environment = dict(entry.partition("=")[::2] for entry in config.get("Env") or [])
     networks = (item.get("NetworkSettings") or {}).get("Networks") or {}
+    log = (item.get("HostConfig") or {}).get("LogConfig") or {}
     addresses = [str(network["IPAddress"]) for network in networks.values() if network.get("IPAddress")]
     return Container(
         name=str(item["Name"]).lstrip("/"),
@@ -131,6 +137,8 @@ def _container(item: Mapping[str, Any]) -> Container:
         health_deadline=_health_deadline(config.get("Healthcheck") or {}),
         one_off=labels.get("com.docker.compose.oneoff") == "True",
         hostname=str(config.get("Hostname") or ""),
+        log_driver=str(log.get("Type") or ""),
+        log_limit=str((log.get("Config") or {}).get("max-size") or ""),
     )
 
 

@@ -18,7 +18,7 @@ import os
 import shlex
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,6 +112,51 @@ def is_held(lock: str) -> bool:
     finally:
         os.close(descriptor)
     return False
+
+
+@contextlib.contextmanager
+def taken(lock: str, record: Mapping[str, str], wait: float) -> Iterator[str]:
+    """Hold the lock in this very process, as a run without a controller does; yield who has it where it stays taken, else nothing.
+
+    :arg record: ``run``, ``by``, ``host``, ``playbook`` and ``since`` of this run.
+    :arg wait: seconds to wait for other runs, and for what earlier ones still work on.
+    """
+    os.makedirs(os.path.dirname(lock), mode=0o700, exist_ok=True)
+    descriptor = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        if not wait_until(lambda: _try(descriptor), wait):
+            holder = read_holder(lock)
+            yield holder.told() if holder else "a run that left no record"
+            return
+        if not wait_until(lambda: not working(lock, record["run"]), wait):
+            yield ", ".join(work.told() for work in working(lock, record["run"])) or "a run that has just ended"
+            return
+        write_record(lock, {**record, "pid": os.getpid()})
+        try:
+            yield ""
+        finally:
+            # Unless it was taken over: the record is another one's then.
+            holder = read_holder(lock)
+            if holder is not None and holder.run == record["run"]:
+                os.unlink(record_path(lock))
+    finally:
+        os.close(descriptor)
+
+
+def _try(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write_record(lock: str, record: Mapping[str, Any]) -> None:
+    """Write who holds the lock, by one rename."""
+    beside = f"{record_path(lock)}.{os.getpid()}"
+    with open(beside, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(dict(record)))
+    os.replace(beside, record_path(lock))
 
 
 def holds(pid: int, lock: str) -> bool:

@@ -2,17 +2,16 @@
 # Copyright: Contributors to the residency.scheduler collection
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Every post-deployment check, side by side; whatever cannot be made is a failed check."""
+"""Every post-deployment check, side by side; whatever cannot be made is a failed check. Without Ansible, for the timer's program."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.residency.scheduler.plugins.module_utils import alembic, celery, database, logs
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, failed, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, redact
@@ -30,31 +29,27 @@ from ansible_collections.residency.scheduler.plugins.module_utils.stack_state im
 DUMP_TIMEOUT = 1800
 
 
-def options(name: str, spec: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of another module with their defaults.
-
-    :raises Problem: an option is unknown or of another type.
-    """
-    result = ArgumentSpecValidator(dict(spec)).validate(dict(values))
-    if result.error_messages:
-        raise Problem(f"Reading the option {name} failed", "; ".join(result.error_messages), f"It takes: {', '.join(spec)}.")
-    return dict(result.validated_parameters)
-
-
 class Verification:
-    """The parts of a verification, each of which returns checks; what else they found out is kept in ``facts``."""
+    """The parts of a verification, each of which returns checks; what else they found out is kept in ``facts``.
 
-    def __init__(self, parameters: Mapping[str, Any], runner: Runner, clock: Clock) -> None:
-        """Read the parameters; a wrong one is a Problem before anything is asked."""
+    :ivar figures: what was found out beside the checks, for metrics; what could not be found out has no entry.
+    """
+
+    def __init__(self, parameters: Mapping[str, Any], runner: Runner, clock: Clock, without: Collection[str] = ()) -> None:
+        """Read the parameters; a wrong one is a Problem before anything is asked.
+
+        :arg parameters: as ``complete`` of ``options`` returns them.
+        :arg without: names of parts to leave out.
+        """
+        self._without = without
+        self.figures: dict[str, Any] = {}
         self._parameters = parameters
         self._runner = runner
         self._clock = clock
         self._project = Project.from_parameters(parameters["project"])
         self._secrets = self._project.secrets()
         self._services = parse_services(parameters["services"])
-        self._celery = options("celery", celery.EXPECTATIONS_SPEC, parameters["celery"])
-        self._alembic = options("alembic", {**alembic.ALEMBIC_SPEC, "timeout": {"type": "int", "default": 60}}, parameters["alembic"])
-        self._logs = options("logs", logs.EXPECTATIONS_SPEC, parameters["logs"])
+        self._celery, self._alembic, self._logs = (parameters[name] for name in ("celery", "alembic", "logs"))
         for query in parameters["queries"]:
             require_pattern(f"the query {query['name']}", query["expect"])
         endpoints = parse_endpoints(parameters["endpoints"])
@@ -74,17 +69,18 @@ class Verification:
             "hold": self._check_hold,
             "celery": self._check_celery,
             "alembic": self._check_alembic,
-            "database": self._check_database,
+            "database": self._check_queries,
+            "database_backup": self._check_readable,
             "endpoints": lambda: self._check_endpoints(self._untimed),
             "app_script": self._check_app_script,
         }
         # Afterwards, one by one: response times on a host that is quiet again, and the logs with what the checks themselves caused.
         then = {"performance": lambda: self._check_endpoints(self._timed), "logs": self._check_logs}
         kinds = {service.kind for service in self._services}
-        if not kinds & {"celery_worker"}:
-            del at_once["celery"]
-        if "postgres" not in kinds:
-            del at_once["database"], at_once["alembic"]
+        left_out = {*self._without, *(() if "celery_worker" in kinds else ("celery",))}
+        left_out |= set() if "postgres" in kinds else {"database", "database_backup", "alembic"}
+        at_once = {name: part for name, part in at_once.items() if name not in left_out}
+        then = {name: part for name, part in then.items() if name not in left_out}
         with ThreadPoolExecutor(max_workers=len(at_once)) as pool:
             running: list[Future[list[Check]]] = [pool.submit(self._timed_part, name, part, parts) for name, part in at_once.items()]
             checks += [check for future in running for check in future.result()]
@@ -124,6 +120,8 @@ class Verification:
             wait=self._parameters["wait"],
             hold=0,
         )
+        self.figures["services"] = watched.verdicts
+        self.figures["replicas"] = {entry.service.name: entry.replicas for entry in self._wanted}
         self._facts["logs"] = logs_of_sick(watched.verdicts, self._runner, self._secrets)
         self._restarts_before = watched.restarts_before
         checks = [check for verdict in watched.verdicts for check in verdict.checks]
@@ -145,7 +143,9 @@ class Verification:
         return new + judge_restarts(watched.verdicts, self._restarts_before)
 
     def _check_celery(self) -> list[Check]:
-        checks, _answer = celery.examine(self._project.name, self._celery, self._secrets, self._runner)
+        checks, answer = celery.examine(self._project.name, self._celery, self._secrets, self._runner)
+        self.figures |= {"nodes": answer["nodes"], "depths": answer["depths"]}
+        self.figures |= {"last_tick": answer["last_tick"]} if answer["last_tick"] else {}
         return checks
 
     def _check_alembic(self) -> list[Check]:
@@ -153,18 +153,24 @@ class Verification:
         answer = alembic.ask({"project": self._parameters["project"], **self._alembic}, self._runner)
         revisions = alembic.Revisions.from_answer(answer)
         self._facts["revision"] = list(revisions.current)
+        self.figures["at_head"] = revisions.at_head
         seconds = self._clock.now() - started
         return [replace(check, seconds=seconds) for check in alembic.judge_revisions(revisions)]
 
-    def _check_database(self) -> list[Check]:
+    def _check_queries(self) -> list[Check]:
+        home = self._database()
+        return [database.ask(home, query, self._runner, self._secrets) for query in self._parameters["queries"]]
+
+    def _check_readable(self) -> list[Check]:
+        return [database.prove_readable(self._database(), self._runner, self._secrets, DUMP_TIMEOUT)]
+
+    def _database(self) -> str:
+        """Return the name of the database's container."""
         names = {service.name for service in self._services if service.kind == "postgres"}
-        home = next(
-            (item for item in read_containers(self._project.name, self._runner) if item.service in names and item.state == "running"), None
-        )
-        if home is None:
-            raise Problem("Asking the database failed", f"no container of {', '.join(names)} is running", "Read its log.")
-        checks = [database.ask(home.name, query, self._runner, self._secrets) for query in self._parameters["queries"]]
-        return [*checks, database.prove_readable(home.name, self._runner, self._secrets, DUMP_TIMEOUT)]
+        for container in read_containers(self._project.name, self._runner):
+            if container.service in names and container.state == "running":
+                return container.name
+        raise Problem("Asking the database failed", f"no container of {', '.join(names)} is running", "Read its log.")
 
     def _check_endpoints(self, endpoints: Sequence[Any]) -> list[Check]:
         checks, latency = probe_all(endpoints)

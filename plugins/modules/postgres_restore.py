@@ -163,22 +163,19 @@ checks:
   sample: [{subject: "database: restore drill", verdict: pass, topic: restore_drill}]
 """
 
-import json
-import os
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.residency.scheduler.plugins.module_utils import alembic, backups, database_facts, dump, metrics, side_database
+from ansible_collections.residency.scheduler.plugins.module_utils import alembic, backups, database_facts, dump, side_database
 from ansible_collections.residency.scheduler.plugins.module_utils.backups import Backup
 from ansible_collections.residency.scheduler.plugins.module_utils.check import judge
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner, SubprocessRunner, redact
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import PROJECT_SPEC, Project
-from ansible_collections.residency.scheduler.plugins.module_utils.files import write_text
-from ansible_collections.residency.scheduler.plugins.module_utils.postgres import POSTGRES_SPEC, Postgres, find, lock
+from ansible_collections.residency.scheduler.plugins.module_utils.drill import Task, diff, prove
+from ansible_collections.residency.scheduler.plugins.module_utils.postgres import POSTGRES_SPEC, find, lock
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -199,66 +196,11 @@ ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Task:
-    """What all three states need."""
-
-    parameters: Mapping[str, Any]
-    check_mode: bool
-    runner: Runner
-    project: Project
-    postgres: Postgres
-    now: datetime
-
-    @property
-    def timeout(self) -> float:
-        """Return the seconds that one long step may take."""
-        return float(self.parameters["timeout"])
-
-    def backup(self) -> Backup:
-        """Return the wanted backup; one that this server must not take is a Problem."""
-        name, folder = self.parameters["backup"], self.parameters["backup_dir"]
-        backup = backups.newest(folder, self.postgres.database) if name == "newest" else backups.read(folder, name)
-        backups.check_integrity(backup)
-        side_database.check_restorable(self.postgres, backup)
-        return backup
-
-
 def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner, now: datetime) -> dict[str, Any]:
     """Do what *state* wants."""
     project = Project.from_parameters(parameters["project"])
     task = Task(parameters, check_mode, runner, project, find(project, parameters["database_service"], runner), now)
     return {"proven": prove, "restored": restore, "undone": undo}[parameters["state"]](task)
-
-
-def prove(task: Task) -> dict[str, Any]:
-    """Restore a backup beside the live database, compare, and throw the copy away; record how it went."""
-    started = time.monotonic()
-    try:
-        backup = task.backup()
-        if task.check_mode:
-            return {"changed": True, "backup": backup.brief(), "diff": _diff(task.postgres.database, "", "")}
-        with lock(task.postgres):
-            swept = side_database.sweep(task.postgres, task.parameters["keep_days"], task.now)
-            name = side_database.name_of(task.postgres.database, "side", task.now)
-            with side_database.restored(task.postgres, backup, name, task.timeout):
-                restored = time.monotonic() - started
-    except Problem as problem:
-        if not task.check_mode:
-            _record(task, {"verdict": "failed", "backup": task.parameters["backup"], "why": problem.message()}, time.monotonic() - started)
-        raise
-    whole = time.monotonic() - started
-    found = f"{backup.name}, {dump.rows_of(backup.facts)}, as its manifest says, in {restored:.1f} s"
-    evidence = judge("database: restore drill", True, "a backup that restores", found, "", restored, topic="restore_drill")
-    _record(task, {"verdict": "good", "backup": backup.brief(), "restore_seconds": round(restored, 3)}, whole)
-    return {
-        "changed": True,
-        "backup": backup.brief(),
-        "seconds": {"restore": round(restored, 3), "whole": round(whole, 3)},
-        "swept": swept,
-        "checks": [evidence.to_dict()],
-        "diff": _diff(task.postgres.database, "", ""),
-    }
 
 
 def restore(task: Task) -> dict[str, Any]:
@@ -273,7 +215,7 @@ def restore(task: Task) -> dict[str, Any]:
         "backup": backup.brief(),
         "set_aside": lost,
         "kept": kept,
-        "diff": _diff(postgres.database, f"the database of now, kept as {kept}", f"the backup {backup.name}"),
+        "diff": diff(postgres.database, f"the database of now, kept as {kept}", f"the backup {backup.name}"),
     }
     told = f"The backup {backup.name} is of {backup.created:%Y-%m-%d %H:%M:%S} UTC. {_tell(lost)}"
     result |= {"told": told, "unconfirmed": _unconfirmed(task, backup.name, told, result)}
@@ -318,7 +260,7 @@ def undo(task: Task) -> dict[str, Any]:
         raise Problem("Undoing the restore was refused", why, "Deploy the release of that time first.")
     kept = side_database.name_of(postgres.database, "undone", task.now)
     result = {"changed": True, "backup": {}, "kept": kept}
-    result["diff"] = _diff(postgres.database, f"the database of now, kept as {kept}", f"the database that is now {name}")
+    result["diff"] = diff(postgres.database, f"the database of now, kept as {kept}", f"the database that is now {name}")
     told = f"{name} becomes live again; what was written since the restore is kept as {kept}."
     result |= {"told": told, "unconfirmed": _unconfirmed(task, name, told, result)}
     if task.check_mode:
@@ -411,25 +353,6 @@ def _safety_dump(task: Task) -> str:
         remedy = "The live database is kept by a restore in any case; to go without its backup, set safety_dump to false."
         raise Problem("Backing up the database before the restore failed", f"{problem.what}: {problem.why}", remedy) from problem
     return str(manifest["name"])
-
-
-def _record(task: Task, outcome: Mapping[str, Any], seconds: float) -> None:
-    """Write the outcome of a drill into the ledger, and its figures for Prometheus."""
-    record = {"kind": "restore drill", "finished": backups.now_utc().isoformat(), "seconds": round(seconds, 3), **outcome}
-    if task.parameters["state_dir"]:
-        path = os.path.join(task.parameters["state_dir"], "drills", f"{task.now:%Y%m%dT%H%M%SZ}.json")
-        write_text(path, json.dumps(record, indent=2, sort_keys=True) + "\n", 0o640)
-    good = outcome["verdict"] == "good"
-    gauges = [
-        metrics.Gauge("residency_scheduler_restore_drill_success", "Whether the last restore drill succeeded.", int(good)),
-        metrics.Gauge("residency_scheduler_restore_drill_timestamp_seconds", "Time of the last restore drill.", task.now.timestamp()),
-        metrics.Gauge("residency_scheduler_restore_drill_duration_seconds", "How long the last restore drill took.", seconds),
-    ]
-    metrics.write(task.parameters["metrics_dir"], "restore_drill", task.project.name, gauges)
-
-
-def _diff(database: str, before: str, after: str) -> dict[str, str]:
-    return {"before": f"{database}: {before}\n" if before else "", "after": f"{database}: {after}\n" if after else ""}
 
 
 def main() -> None:

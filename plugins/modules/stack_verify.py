@@ -135,7 +135,7 @@ parts:
   description: Seconds that each part took; they run side by side.
   returned: always
   type: dict
-  sample: {services: 4.1, celery: 2.2, alembic: 2.4, database: 0.3, endpoints: 0.1, performance: 0.4, logs: 0.2}
+  sample: {services: 4.1, celery: 2.2, alembic: 2.4, database: 0.3, database_backup: 0.4, endpoints: 0.1, performance: 0.4, logs: 0.2}
 logs:
   description: Last lines logged by the containers of each service that is not healthy, and errors found in the logs, without secrets.
   returned: always
@@ -150,6 +150,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.compose import
 from ansible_collections.residency.scheduler.plugins.module_utils.database import QUERY_SPEC
 from ansible_collections.residency.scheduler.plugins.module_utils.endpoints import ENDPOINT_SPEC
 from ansible_collections.residency.scheduler.plugins.module_utils.health import SystemClock
+from ansible_collections.residency.scheduler.plugins.module_utils.options import complete
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import finish
 from ansible_collections.residency.scheduler.plugins.module_utils.quiet_module import QuietModule
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import SERVICES_SPEC
@@ -174,7 +175,7 @@ ARGUMENT_SPEC: dict[str, Any] = {
 def main() -> None:
     """Wire parameters, adapters and result together."""
     module = QuietModule(argument_spec=ARGUMENT_SPEC, supports_check_mode=True)
-    finish(module, lambda: Verification(module.params, SubprocessRunner(), SystemClock()).run())
+    finish(module, lambda: Verification(complete(module.params), SubprocessRunner(), SystemClock()).run())
 
 
 if __name__ == "__main__":

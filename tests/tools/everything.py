@@ -32,6 +32,7 @@ def all_steps() -> list[Step]:
         Step("database", ["./dev", "database"], ("bed images",)),
         Step("package", ["./dev", "package"], ("bed images",)),
         Step("reference", ["./dev", "reference"], ("setup",)),
+        Step("operations", ["./dev", "operations"], ("bed images",)),
         # After the engine, since both install packages.
         Step("report page", ["./dev", "browser"], ("engine",)),
     ]

@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult
+
+# ansible-test does not read pyproject.toml, and imports no module beside the tests.
+sys.path.insert(0, str(Path(__file__).parent))
 
 FIXTURES = Path(__file__).resolve().parents[1] / "fixtures"
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.residency.scheduler.plugins.module_utils import metrics
 from ansible_collections.residency.scheduler.plugins.module_utils.dump import needed_for_dump, readable
 
 
@@ -24,8 +23,3 @@ def test_the_last_dump_tells_how_large_the_next_one_will_be(previous: dict[str, 
 )
 def test_readable(size: float, text: str) -> None:
     assert readable(size) == text
-
-
-def test_figures_keep_all_their_digits() -> None:
-    text = metrics.render([metrics.Gauge("a_seconds", "A.", 1766368800.5)], 'project="p"')
-    assert text == '# HELP a_seconds A.\n# TYPE a_seconds gauge\na_seconds{project="p"} 1766368800.5\n'

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils.command import CommandResult
 from ansible_collections.residency.scheduler.plugins.module_utils.health import SystemClock
+from ansible_collections.residency.scheduler.plugins.module_utils.options import complete
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.verification import Verification
 
@@ -39,7 +40,7 @@ def parameters(folder: Path, **given: Any) -> dict[str, Any]:
 
 
 def test_what_cannot_be_checked_is_a_failed_check(tmp_path: Path) -> None:
-    result = Verification(parameters(tmp_path), NoDocker(), SystemClock()).run()
+    result = Verification(complete(parameters(tmp_path)), NoDocker(), SystemClock()).run()
     assert result["healthy"] is False
     verdicts = {check["topic"]: check["verdict"] for check in result["checks"]}
     assert verdicts == {
@@ -48,6 +49,7 @@ def test_what_cannot_be_checked_is_a_failed_check(tmp_path: Path) -> None:
         "celery": "fail",
         "alembic": "fail",
         "database": "fail",
+        "database_backup": "fail",
         "application_script": "warn",
         "logs": "fail",
     }
@@ -65,5 +67,5 @@ def test_what_cannot_be_checked_is_a_failed_check(tmp_path: Path) -> None:
 )
 def test_wrong_options_are_refused_before_anything_is_asked(given: dict[str, Any], message: str, tmp_path: Path) -> None:
     with pytest.raises(Problem) as caught:
-        Verification(parameters(tmp_path, **given), NoDocker(), SystemClock())
+        Verification(complete(parameters(tmp_path, **given)), NoDocker(), SystemClock())
     assert message in caught.value.message()
