@@ -74,6 +74,15 @@ def used_collections(texts: Mapping[str, str]) -> dict[str, str]:
     return used
 
 
+def copy_collections(names: Iterable[str], to: Path) -> None:
+    """Copy collections, and what they depend on, from the development venv to where Ansible looks for collections."""
+    needed = {*names}
+    for name in names:
+        needed |= set(json.loads((_installed(name) / "MANIFEST.json").read_text(encoding="utf-8"))["collection_info"]["dependencies"])
+    for name in needed:
+        shutil.copytree(_installed(name), to / "ansible_collections" / name.replace(".", "/"))
+
+
 @dataclass(frozen=True)
 class Installation:
     """A fresh folder with a venv of its own, the installed collection and its dependencies.
@@ -88,11 +97,7 @@ class Installation:
     def make(cls, folder: Path, tarball: Path, dependencies: Iterable[str]) -> Installation:
         """Install *tarball*, and copies of the development venv's collections in place of Galaxy's."""
         collections, venv = folder / "collections", folder / "venv"
-        needed = {*dependencies}
-        for name in dependencies:
-            needed |= set(json.loads((_installed(name) / "MANIFEST.json").read_text())["collection_info"]["dependencies"])
-        for name in needed:
-            shutil.copytree(_installed(name), collections / "ansible_collections" / name.replace(".", "/"))
+        copy_collections(dependencies, collections)
         (folder / "empty").mkdir()
         subprocess.run([sys.executable, "-m", "venv", str(venv)], check=True)
         pip = [str(venv / "bin/pip"), "--quiet", "--disable-pip-version-check", "install"]
