@@ -52,8 +52,8 @@ _TEMPLATE = {
     "survey_enabled": False, "allow_simultaneous": False, "job_tags": "", "skip_tags": "",
     **{f"ask_{name}_on_launch": False for name in ("scm_branch", "variables", "limit", "tags", "skip_tags", "inventory", "labels")},
 }  # fmt: skip
-_NOTIFIED = {name: "notification_templates" for name in NOTIFIED}
-_NEXT = {name: "workflow_job_template_nodes" for name in ("success_nodes", "failure_nodes", "always_nodes")}
+_NOTIFIED = dict.fromkeys(NOTIFIED, "notification_templates")
+_NEXT = dict.fromkeys(("success_nodes", "failure_nodes", "always_nodes"), "workflow_job_template_nodes")
 KINDS = {
     "organizations": Kind("organization", {"name": ..., "description": "", "max_hosts": 0}, ("name",), _NOTIFIED),
     "credential_types": Kind(
@@ -63,7 +63,9 @@ KINDS = {
     ),
     "credentials": Kind("credential", {"name": ..., "description": "", "organization": None, "credential_type": ..., "inputs": {}}),
     "execution_environments": Kind(
-        "execution_environment", {"name": ..., "description": "", "organization": None, "image": ..., "credential": None, "pull": ""}, ("name",)
+        "execution_environment",
+        {"name": ..., "description": "", "organization": None, "image": ..., "credential": None, "pull": ""},
+        ("name",),
     ),
     "projects": Kind(
         "project",
@@ -114,8 +116,8 @@ KINDS = {
     "workflow_job_template_nodes": Kind(
         "workflow_job_template_node",
         {
-            "identifier": ..., "workflow_job_template": ..., "unified_job_template": None, "extra_data": {}, "all_parents_must_converge": False,
-            "type": "workflow_job_template_node", **dict.fromkeys(PROMPTS),
+            "identifier": ..., "workflow_job_template": ..., "unified_job_template": None, "extra_data": {},
+            "all_parents_must_converge": False, "type": "workflow_job_template_node", **dict.fromkeys(PROMPTS),
         },
         ("identifier", "workflow_job_template"),
         {**_NEXT, "credentials": "credentials"},
@@ -134,10 +136,12 @@ KINDS = {
 UNIFIED = ("job_templates", "workflow_job_templates", "projects", "inventory_sources", "workflow_approval_templates")
 #: What notification templates have to say, by their type: name, type, and whether it is a secret.
 NOTIFICATIONS = {
-    "email": {"host": str, "port": int, "username": str, "password": ENCRYPTED, "use_tls": bool, "use_ssl": bool, "sender": str, "recipients": list},
+    "email": {
+        "host": str, "port": int, "username": str, "password": ENCRYPTED, "use_tls": bool, "use_ssl": bool, "sender": str, "recipients": list,
+    },
     "slack": {"token": ENCRYPTED, "channels": list},
     "webhook": {"url": str, "http_method": str, "disable_ssl_verification": bool, "username": str, "password": ENCRYPTED, "headers": dict},
-}
+}  # fmt: skip
 OPTIONAL = {"http_method": "POST", "disable_ssl_verification": False, "username": "", "password": "", "timeout": 30}
 
 
@@ -337,6 +341,10 @@ class Controller:
             raise Refused({"inputs": ["field IDs must be unique, and not reserved"]})
         if set(item["inputs"].get("required", [])) - set(ids):
             raise Refused({"inputs": ["required names a field that is not there"]})
+        self._judge_injectors(item, ids)
+
+    @staticmethod
+    def _judge_injectors(item: Item, ids: list[str]) -> None:
         if set(item["injectors"]) - {"file", "env", "extra_vars"}:
             raise Refused({"injectors": ["Additional properties are not allowed"]})
         for target in ("env", "extra_vars"):
@@ -357,7 +365,7 @@ class Controller:
             raise Refused({"inputs": [f"Additional properties are not allowed ({sorted(set(item['inputs']) - ids)} unexpected)"]})
         lacking = [name for name in described["inputs"].get("required", []) if not item["inputs"].get(name)]
         if lacking:
-            raise Refused({"inputs": {name: "required" for name in lacking}})
+            raise Refused({"inputs": dict.fromkeys(lacking, "required")})
 
     def _judge_projects(self, item: Item) -> None:
         if item["scm_type"] == "git" and not item["scm_url"]:
@@ -420,7 +428,7 @@ class Controller:
 
 
 def judge_survey(spec: Item) -> None:
-    """Raise Refused unless a survey is one that AWX takes. Pure, but for the blank lines of choices, which AWX takes out."""
+    """Raise Refused unless a survey is one that AWX takes. Pure."""
     for name, type_ in (("name", str), ("description", str), ("spec", list)):
         if name not in spec or not isinstance(spec[name], type_):
             raise Refused(f"Field '{name}' is missing from survey spec, or is no {type_.__name__}.")
@@ -428,24 +436,28 @@ def judge_survey(spec: Item) -> None:
         raise Refused("'spec' doesn't contain any items.")
     seen: set[str] = set()
     for number, question in enumerate(spec["spec"]):
-        for name in ("type", "question_name", "variable", "required"):
-            wanted = bool if name == "required" else str
-            if not isinstance(question.get(name), wanted):
-                raise Refused(f"'{name}' in survey question {number} expected to be {wanted.__name__}.")
+        _judge_question(number, question)
         if question["variable"] in seen:
             raise Refused(f"'variable' '{question['variable']}' duplicated in survey question {number}.")
         seen.add(question["variable"])
-        if question["type"] not in SURVEY_TYPES:
-            raise Refused(f"'{question['type']}' in survey question {number} is not one of the allowed question types.")
-        default = question.get("default", "")
-        if default != "" and not isinstance(default, SURVEY_TYPES[question["type"]]):
-            raise Refused(f"Default value {default} in survey question {number} expected to be another type.")
-        if question["type"].startswith("multi"):
-            choices = question.get("choices")
-            if not choices:
-                raise Refused(f"Survey question {number} of type {question['type']} must specify choices.")
-            if any(each not in choices for each in str(default).splitlines()):
-                raise Refused("Default choice must be answered from the choices listed.")
+
+
+def _judge_question(number: int, question: Item) -> None:
+    for name in ("type", "question_name", "variable", "required"):
+        wanted = bool if name == "required" else str
+        if not isinstance(question.get(name), wanted):
+            raise Refused(f"'{name}' in survey question {number} expected to be {wanted.__name__}.")
+    if question["type"] not in SURVEY_TYPES:
+        raise Refused(f"'{question['type']}' in survey question {number} is not one of the allowed question types.")
+    default = question.get("default", "")
+    if default != "" and not isinstance(default, SURVEY_TYPES[question["type"]]):
+        raise Refused(f"Default value {default} in survey question {number} expected to be another type.")
+    if question["type"].startswith("multi"):
+        choices = question.get("choices")
+        if not choices:
+            raise Refused(f"Survey question {number} of type {question['type']} must specify choices.")
+        if any(each not in choices for each in str(default).splitlines()):
+            raise Refused("Default choice must be answered from the choices listed.")
 
 
 class _Handler(BaseHTTPRequestHandler):

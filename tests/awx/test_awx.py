@@ -1,4 +1,4 @@
-"""playbooks/awx.yml against a stand-in of AWX's API (controller.py): what it makes, that it makes it once, and that its surveys fit our roles."""
+"""playbooks/awx.yml against a stand-in of AWX's API (controller.py): what it makes, that it does so once, that surveys fit our roles."""
 
 from __future__ import annotations
 
@@ -220,10 +220,10 @@ def test_it_is_removed(setup: Setup) -> None:
 @pytest.mark.parametrize(
     ("variables", "words"),
     [
-        ({"password": "a-wrong-canary"}, r"Setting http://127\S+ up failed at 'Make the organization .*401.*Look at awx_username and awx_password"),
+        ({"password": "a-wrong-canary"}, r"up failed at 'Make the organization .*401.*Look at awx_username and awx_password"),
         ({"awx_project_url": ""}, "awx_project_url is empty. Set it to the git repository"),
         ({"awx_credentials_used": ["nobody's"]}, "failed at 'Make the job templates'.*credentials.*What was made before that stays"),
-        ({"awx_schedules": [{"name": "x", "template": "rollback", "rrule": "DTSTART:20260101T020000Z RRULE:FREQ=DAILY"}]}, "INTERVAL required"),
+        ({"awx_schedules": [{**FEW["awx_schedules"][0], "rrule": "DTSTART:20260101T020000Z RRULE:FREQ=DAILY"}]}, "INTERVAL required"),
     ],
 )
 def test_what_is_wrong_is_told(setup: Setup, variables: dict[str, Any], words: str) -> None:
@@ -248,20 +248,21 @@ def options() -> dict[str, dict[str, Any]]:
 
 def surveys(setup: Setup) -> list[tuple[str, dict[str, Any]]]:
     """Return each question with the template's name."""
-    names = {number: item["name"] for kind in ("job_templates", "workflow_job_templates") for number, item in setup.controller.objects[kind].items()}
+    objects = setup.controller.objects
+    names = {number: item["name"] for kind in ("job_templates", "workflow_job_templates") for number, item in objects[kind].items()}
     return [(names[number], question) for number, spec in setup.controller.surveys.items() for question in spec["spec"]]
 
 
 def misfits(asked: list[tuple[str, dict[str, Any]]], known: dict[str, dict[str, Any]]) -> list[str]:
     """Return the questions whose variable no role has, or whose answer could not be its value. Pure."""
     found = []
+    fits = {"text": ("str", "path"), "multiselect": ("list",), "multiplechoice": ("str", "bool"), "integer": ("int",), "float": ("float",)}
     for name, question in asked:
         option = known.get(question["variable"])
         if option is None:
             found.append(f"{name}: no role has {question['variable']}")
             continue
         type_, choices = option["type"], option.get("choices")
-        fits = {"text": ("str", "path"), "multiselect": ("list",), "multiplechoice": ("str", "bool"), "integer": ("int",), "float": ("float",)}
         if type_ not in fits[question["type"]]:
             found.append(f"{name}: {question['variable']} is of type {type_}")
         if choices and question["type"] == "multiplechoice" and not set(question["choices"]) <= set(choices):

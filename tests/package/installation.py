@@ -10,6 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,6 +85,14 @@ def copy_collections(names: Iterable[str], to: Path) -> None:
 
 
 @dataclass(frozen=True)
+class Answer:
+    """Exit code, -1 where it took too long, and all that was printed."""
+
+    returncode: int
+    output: str
+
+
+@dataclass(frozen=True)
 class Installation:
     """A fresh folder with a venv of its own, the installed collection and its dependencies.
 
@@ -105,10 +114,10 @@ class Installation:
         installation = cls(folder, collections)
         # With --no-deps it would also install what lacks one.
         answer = installation.run("ansible-galaxy", "collection", "install", "--offline", "-p", str(collections), str(tarball))
-        assert answer.returncode == 0, answer.stdout + answer.stderr
+        assert answer.returncode == 0, answer.output
         return installation
 
-    def run(self, *words: str, timeout: float = 600, **variables: str) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: str, timeout: float = 600, **variables: str) -> Answer:
         """Run a command of its venv in an empty folder, with no settings of anybody's."""
         environment = {name: os.environ[name] for name in ("LANG", "RESIDENCY_BED_GIT") if name in os.environ}
         environment |= {
@@ -121,9 +130,16 @@ class Installation:
         }
         command = [str(self.folder / "venv/bin" / words[0]), *words[1:]]
         folder = self.folder / "empty"
-        answer = subprocess.run(
-            command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=timeout
-        )
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as told:
+            # A file, not a pipe: what it printed is shown where it takes too long.
+            running = subprocess.Popen(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=told, stderr=told)
+            try:
+                code = running.wait(timeout)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                code = -1
+            told.seek(0)
+            answer = Answer(code, told.read())
         assert not list(folder.iterdir()), "a run left something in the current folder"
         return answer
 

@@ -19,7 +19,7 @@ from in_place import COLLECTION, Failure, call, clone, playbooks
 from steps import ROOT
 
 sys.path.insert(0, str(ROOT / "tests/package"))
-from installation import build, copy_collections, files, manifest  # noqa: E402
+from installation import build, copy_collections, files, manifest
 
 IMAGE = "residency-scheduler-ee:local"
 BASE = {"EE_BASE_IMAGE": "residency-bed/python:3.11", "PYCMD": "/usr/bin/python3"}
