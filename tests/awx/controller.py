@@ -137,7 +137,8 @@ UNIFIED = ("job_templates", "workflow_job_templates", "projects", "inventory_sou
 #: What notification templates have to say, by their type: name, type, and whether it is a secret.
 NOTIFICATIONS = {
     "email": {
-        "host": str, "port": int, "username": str, "password": ENCRYPTED, "use_tls": bool, "use_ssl": bool, "sender": str, "recipients": list,
+        "host": str, "port": int, "username": str, "password": ENCRYPTED, "use_tls": bool, "use_ssl": bool, "sender": str,
+        "recipients": list,
     },
     "slack": {"token": ENCRYPTED, "channels": list},
     "webhook": {"url": str, "http_method": str, "disable_ssl_verification": bool, "username": str, "password": ENCRYPTED, "headers": dict},
