@@ -58,10 +58,8 @@ class Project:
         answer = subprocess.run(words, input=VAULT_PASSWORD, capture_output=True, text=True, check=True)
         self._write("inventory/group_vars/scheduler/vault.yml", answer.stdout)
         self.extravars = {SECRET: {**secrets, "SECRET_KEY": "{{ vaulted_key }}"}, "awx_user_name": "operator", "awx_job_id": 17}
-        venv = Path(sys.executable).parent
-        environment = {"PATH": f"{venv}:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": str(folder / "home"), "ANSIBLE_NOCOLOR": "1"}
-        environment |= {"RESIDENCY_BED_GIT": os.environ.get("RESIDENCY_BED_GIT", ""), "RESIDENCY_CACHE": str(CACHE)}
-        self._write("env/envvars", environment)
+        given = {"RESIDENCY_BED_GIT": os.environ.get("RESIDENCY_BED_GIT", ""), "RESIDENCY_CACHE": str(CACHE)}
+        self._write("env/envvars", {**given, "ANSIBLE_NOCOLOR": "1"})
         self._write("env/passwords", {"^Vault password.*:\\s*?$": VAULT_PASSWORD})
         self._write("env/cmdline", "--ask-vault-pass")
         self._write("env/settings", {"idle_timeout": 600, "pexpect_timeout": 1})
@@ -89,8 +87,10 @@ class Project:
         """Start a job, as AWX's dispatcher does, and return the process of ansible-runner."""
         self._write("env/extravars", {**self.extravars, "scheduler_reports_dir": str(self.folder / "reports"), **variables})
         words = [_tool("ansible-runner"), "run", str(self.folder), "--ident", ident, "-p", f"playbooks/{playbook}.yml", "--quiet"]
+        # Nothing of ours: AWX starts it in a container.
+        environment = {"PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin", "HOME": str(self.folder / "home"), "LC_ALL": "C.UTF-8"}
         with (self.folder / f"{ident}.log").open("w", encoding="utf-8") as log:
-            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True)
+            return subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, text=True, env=environment)
 
     def run(self, ident: str, playbook: str, **variables: Any) -> Job:
         """Run a job to its end."""

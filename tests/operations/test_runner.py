@@ -100,7 +100,7 @@ def test_a_service_is_shut_down_and_comes_back(project: Project) -> None:
     assert succeeded(project.run("deploy-back", "deploy"))["scheduler_result_version"] == "v1.1.0"
 
 
-@pytest.mark.parametrize("words", ["Build the images", "Run the migrations", "Bring up"])
+@pytest.mark.parametrize("words", ["Build, pull and pin", "Run the pending revisions"])
 def test_a_cancelled_job_leaves_nothing_locked(project: Project, server: Server, words: str) -> None:
     """AWX ends ansible-runner by SIGTERM: the lock is free soon after, and nothing of the job still works on the server."""
     ident = f"cancelled-{words.replace(' ', '-').lower()}"
