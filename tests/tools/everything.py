@@ -31,6 +31,9 @@ def all_steps() -> list[Step]:
         *(scenarios.step(name, ("bed images",)) for name in scenarios.SCENARIOS if name not in LONG),
         Step("database", ["./dev", "database"], ("bed images",)),
         Step("monitoring", ["./dev", "monitoring"], ("bed images",)),
+        Step("package", ["./dev", "package"], ("bed images",)),
+        Step("awx", ["./dev", "awx"], ("setup",)),
+        Step("reference", ["./dev", "reference"], ("setup",)),
         Step("operations", ["./dev", "operations"], ("bed images",)),
         # After the engine, since both install packages.
         Step("report page", ["./dev", "browser"], ("engine",)),

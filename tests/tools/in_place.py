@@ -1,4 +1,4 @@
-"""Do the playbooks run from a plain clone, from inside playbooks/, as an installed collection, and under ansible-runner?
+"""Do the playbooks run from a plain clone, from inside playbooks/, and under ansible-runner? As an installed collection: tests/package.
 
 Each way parses every playbook with all its roles (--syntax-check) and must name our own role where it says that it found it.
 """
@@ -71,31 +71,6 @@ def from_inside_playbooks() -> None:
             )
 
 
-def installed() -> None:
-    """ansible-playbook residency.scheduler.X, from the built tarball and nothing else."""
-    with clone() as folder:
-        target = folder.parent / "installed"
-        elsewhere = folder.parent / "elsewhere"
-        elsewhere.mkdir()
-        call(["ansible-galaxy", "collection", "build", "--output-path", str(elsewhere), str(folder)], elsewhere, ANSIBLE_CONFIG=None)
-        (tarball,) = elsewhere.glob("*.tar.gz")
-        # The venv holds the collections that ours depends on, so Galaxy need not be asked.
-        install = ["ansible-galaxy", "collection", "install", "--offline", "--no-deps"]
-        call([*install, "-p", str(target), str(tarball)], elsewhere, ANSIBLE_CONFIG=None)
-        holds = {path.name for path in (target / "ansible_collections/residency/scheduler").iterdir()}
-        if holds & {"collections", ".venv", ".git"} or not {"plugins", "roles", "playbooks", "meta"} <= holds:
-            raise Failure(f"the tarball holds {', '.join(sorted(holds))}")
-        shutil.rmtree(folder)
-        for name in playbooks():
-            call(
-                ["ansible-playbook", "--syntax-check", "-i", "localhost,", f"{COLLECTION}.{name}"],
-                elsewhere,
-                ANSIBLE_CONFIG=None,
-                ANSIBLE_COLLECTIONS_PATH=str(target),
-                HOME=str(elsewhere),
-            )
-
-
 def under_runner() -> None:
     """ansible-runner with the clone as its project, as AWX does."""
     with clone() as folder:
@@ -120,7 +95,7 @@ def documentation() -> None:
             raise Failure(f"ansible-doc does not name {COLLECTION}.{name}")
 
 
-WAYS: list[Callable[[], None]] = [from_the_root, from_inside_playbooks, installed, under_runner, documentation]
+WAYS: list[Callable[[], None]] = [from_the_root, from_inside_playbooks, under_runner, documentation]
 
 
 def main() -> int:
