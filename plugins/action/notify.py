@@ -9,7 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.residency.scheduler.plugins.module_utils.notification import EVENTS, Channel, Message, deliver, parse, wanting
+from ansible_collections.residency.scheduler.plugins.module_utils.notification import (
+    EVENTS,
+    Channel,
+    Message,
+    deliver,
+    one_line,
+    parse,
+    wanting,
+)
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -44,14 +52,20 @@ class ActionModule(ActionBase):
             channels = parse(given["channels"])
         except Problem as problem:
             return {"changed": False, "told": [], "deliveries": [], "warnings": [f"Nobody was told. {problem.message()}"]}
-        if self._task.check_mode:
-            would = [
-                f"Would tell {channel.name}, {channel.reaches()}: {message.subject}"
-                for message in messages
-                for channel in wanting(channels, message.event)
-            ]
-            return {"changed": False, "told": would, "deliveries": []}
-        return tell(channels, messages, given["timeout"])
+        result = would_tell(channels, messages) if self._task.check_mode else tell(channels, messages, given["timeout"])
+        for line in result["told"]:
+            self._display.display(line)
+        return result
+
+
+def would_tell(channels: list[Channel], messages: list[Message]) -> dict[str, Any]:
+    """Return whom *messages* would reach, and send nothing."""
+    told = [
+        f"Would tell {channel.name}, {channel.reaches()}: {one_line(message.subject)}"
+        for message in messages
+        for channel in wanting(channels, message.event)
+    ]
+    return {"changed": False, "told": told, "deliveries": []}
 
 
 def tell(channels: list[Channel], messages: list[Message], timeout: float) -> dict[str, Any]:
@@ -63,7 +77,7 @@ def tell(channels: list[Channel], messages: list[Message], timeout: float) -> di
             if delivery.problem:
                 failed[delivery.channel] = delivery.problem
             else:
-                told.append(f"Told {delivery.channel}: {message.subject}")
+                told.append(f"Told {delivery.channel}: {one_line(message.subject)}")
     remedy = "Tell those who read it yourself; the run is not touched by it."
     warnings = [f"The notification by {name} failed: {problem}. {remedy}" for name, problem in failed.items()]
     return {"changed": False, "told": told, "deliveries": deliveries, **({"warnings": warnings} if warnings else {})}
