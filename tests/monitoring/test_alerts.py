@@ -105,7 +105,7 @@ FAULTS = {
     ),
     "silent": Fault(lambda: {"health_timestamp_seconds": time.time() - HOUR}, ("ResidencyHealthCheckSilent",), "list-timers"),
     "clock": Fault(lambda: {"backup_created_timestamp_seconds": time.time() + DAY}, ("ResidencyClockWrong",), "timedatectl"),
-    "maintenance": Fault(lambda: {"maintenance": 1, "alembic_at_head": 0}, ("ResidencyMaintenanceLong",), "playbooks/releases.yml"),
+    "maintenance": Fault(lambda: {"maintenance": 1, "alembic_at_head": 0}, ("ResidencyMaintenanceLong",), "residency-scheduler.lock"),
     "workers": Fault(lambda: {"workers": 1}, ("ResidencyWorkersMissing",), "playbooks/diagnose.yml"),
     "restarts": Fault(lambda: {"container_restarts|service|backend": 9}, ("ResidencyContainerRestarts",), "Exit code 137"),
     "beat": Fault(lambda: {"beat_last_tick_timestamp_seconds": time.time() - HOUR}, ("ResidencyBeatSilent",), "docker restart"),
@@ -302,7 +302,7 @@ def test_tools_accept_what_is_written(monitored: Monitored) -> None:
 
 
 def test_node_exporter_has_the_figures_of_its_own(monitored: Monitored) -> None:
-    names = set(re.findall(r"\bnode_\w+", RULES.read_text(encoding="utf-8")))
+    names = {name for rule in rules().values() for name in re.findall(r"\bnode_\w+", rule["expr"])}
     assert len(names) >= 5
     assert not [name for name in sorted(names) if not monitored.query(f"count({name})")]
 
@@ -365,7 +365,8 @@ def test_only_channels_for_alerts_are_told(monitored: Monitored) -> None:
 
 def test_a_mail_tells_finding_and_remedy(monitored: Monitored) -> None:
     def found(status: str) -> list[str]:
-        return [mail.text for mail in monitored.mail.mails if f"[{status}]" in mail.subject and "ResidencyBackupOld" in mail.subject]
+        mails = [mail.content for mail in monitored.mail.mails if f"[{status}]" in mail.subject and "ResidencyBackupOld" in mail.subject]
+        return [str(body.get_content()) for mail in mails if (body := mail.get_body(("plain",)))]
 
     assert monitored.mail.mails[0].to == ("a@example.org", "b@example.org")
     remedy = "What to do: ansible-playbook playbooks/backup.yml"

@@ -143,7 +143,7 @@ def test_everything_is_measured(server: Server) -> None:
     server.wait("redis_up == 1", 1)
     server.wait('residency_scheduler_health_success{project="residency-scheduler"}', 1)
     text = (RULES.parent / "dashboard.json").read_text(encoding="utf-8") + RULES.read_text(encoding="utf-8")
-    names = set(re.findall(r"\b(?:node|pg|redis)_\w+", text)) - {"redis_exporter"}
+    names = set(re.findall(r"\b(?:node|pg|redis)_\w+", text)) - {"node_exporter", "redis_exporter"}
     assert {"pg_stat_database_numbackends", "redis_memory_used_bytes", "node_load5"} <= names
     assert not [name for name in sorted(names) if not server.query(f"count({name})")]
 
