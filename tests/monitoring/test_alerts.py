@@ -284,6 +284,7 @@ def monitored_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Moni
             for project in ("healthy", *FAULTS):
                 monitored.write(project, Figures())
             monitored.start()
+            wait_for("figures of all stacks", lambda: len(monitored.query(f"{PREFIX}health_success")) == 1 + len(FAULTS))
             yield monitored
         finally:
             monitored.stop()
@@ -323,7 +324,6 @@ def test_faults_are_told_and_their_ends(monitored: Monitored) -> None:
     def alerts(status: str) -> dict[str, set[str]]:
         return {project: set(found) for project, found in monitored.told(status).items()}
 
-    wait_for("figures of all stacks", lambda: len(monitored.query(f"{PREFIX}health_success")) == 1 + len(FAULTS))
     time.sleep(5)  # so that an alert on a healthy stack would have been told
     assert monitored.told("firing") == {}, "healthy stacks bring no alert"
 
