@@ -184,8 +184,8 @@ class Monitored:
                   "--cluster.listen-address=", f"--web.listen-address=127.0.0.1:{self.alertmanager}")  # fmt: skip
         self._run("prometheus", "prometheus", f"--config.file={self.settings}/prometheus.yml", "--storage.tsdb.path=/tmp/prometheus",
                   f"--web.listen-address=127.0.0.1:{self.prometheus}")  # fmt: skip
-        for name, port in (("node_exporter", self.node), ("Alertmanager", self.alertmanager), ("Prometheus", self.prometheus)):
-            wait_for(name, lambda port=port: answers(port))
+        for address in (f"{self.node}/metrics", f"{self.alertmanager}/-/ready", f"{self.prometheus}/-/ready"):
+            wait_for(address, lambda address=address: answers(address))
 
     def _run(self, name: str, *words: str) -> None:
         self.containers.append(f"residency-alerts-{name}")
@@ -237,10 +237,10 @@ def free_ports(count: int) -> list[int]:
         return [int(one.getsockname()[1]) for one in sockets]
 
 
-def answers(port: int) -> bool:
-    """Tell whether a web server on loopback answers."""
+def answers(address: str) -> bool:
+    """Tell whether a web server on loopback is ready."""
     with contextlib.suppress(OSError):
-        return bool(urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5).status == 200)
+        return bool(urllib.request.urlopen(f"http://127.0.0.1:{address}", timeout=5).status == 200)
     return False
 
 
