@@ -36,6 +36,7 @@ class Receivers:
     web: WebServer
     pings: list[str] = field(default_factory=list)
     ping_port: int = 0
+    texts: list[str] = field(default_factory=list)
 
     def variables(self) -> dict[str, Any]:
         """Return the variables that lead the monitoring here."""
@@ -46,6 +47,11 @@ class Receivers:
             "monitoring_heartbeat_url": f"http://{self.address}:{self.ping_port}{PING}",
             "monitoring_wait": 3,
         }
+
+    def texts_after(self) -> str:
+        """Return the texts of what was told since the last call of :meth:`events`."""
+        self.events()
+        return "\n".join(self.texts)
 
     def events(self) -> list[str]:
         """Return what was told since the last call, and forget it; both channels have to have told the same."""
@@ -347,6 +353,20 @@ def test_slow_queries_are_named(server: Server) -> None:
         server.ssh(f"{psql} -c 'DROP EXTENSION pg_stat_statements' -c 'ALTER SYSTEM RESET shared_preload_libraries'")
         server.ssh(f"docker restart -t 10 {PROJECT}-db")
     assert re.search(r"1\.\d+ s on average, 1 calls: SELECT count\(\*\), pg_sleep\(\$1\) FROM users", said), said
+
+
+def test_each_backup_is_copied_off_the_server(server: Server, receivers: Receivers) -> None:
+    restic = {"backup_restic_repository": "/srv/copy", "backup_restic_password": PASSWORD}
+    server.ssh("mkdir -p /srv/copy")
+    played = play(server, "monitoring.yml", "--diff", **receivers.variables(), **restic)
+    assert played.rc == 0, played.output
+    said = start(server, "backup")
+    assert re.search("database: copy off the server: snapshot [0-9a-f]{8}, [0-9]+ new files", said), said
+    assert time.time() - 60 < figures(server, "offsite")["offsite_timestamp_seconds"] <= time.time()
+    server.ssh("mv /srv/copy/keys /srv/copy/lost")
+    assert "FAILED" in start(server, "backup")
+    server.ssh("mv /srv/copy/lost /srv/copy/keys; systemctl reset-failed residency-scheduler-backup")
+    assert "Copying the backups off the server failed" in receivers.texts_after()
 
 
 def test_without_systemd_cron_starts_the_program(server: Server) -> None:
