@@ -17,7 +17,7 @@ from steps import CACHE, ROOT, tracked
 
 #: What may lie at the root of the tarball, and below inventories.
 ROOT_NAMES = {
-    *("CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md", "execution-environment.yml"),
+    *("CHANGELOG.md", "FILES.json", "LICENSE", "MANIFEST.json", "README.md"),
     *("changelogs", "docs", "inventories", "meta", "playbooks", "plugins", "roles"),
 }
 COLLECTION = "residency.scheduler"
