@@ -212,7 +212,7 @@ class Diagnosis:
         fixed = {
             "project": project,
             "alembic": {**self._parameters["alembic"], "timeout": ALEMBIC_SECONDS if self._database() else ALEMBIC_SECONDS_ALONE},
-            "celery": {**self._parameters["celery"], "timeout": self._parameters["probe_timeout"], "beat_wait": 0},
+            "celery": {**self._parameters["celery"], "beat_wait": 0},
             "logs": {**self._parameters["logs"], "seconds": self._parameters["seconds"]},
             # A dump of the whole database is no quick look.
             "dump": False,
