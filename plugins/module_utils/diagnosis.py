@@ -42,6 +42,8 @@ from ansible_collections.residency.scheduler.plugins.module_utils.verification i
 RELEASES = 10
 #: Seconds that Alembic has; a loaded server takes twenty, and a database that hangs any number.
 ALEMBIC_SECONDS = 60
+#: The same where no database runs: the release's own history may be broken all the same.
+ALEMBIC_SECONDS_ALONE = 10
 #: What the database is asked: sessions, and who waits for whose lock.
 _SESSIONS = (
     "SELECT count(*) AS sessions, current_setting('max_connections')::int AS allowed,"
@@ -210,8 +212,8 @@ class Diagnosis:
         }
         fixed = {
             "project": project,
-            "alembic": {**self._parameters["alembic"], "timeout": ALEMBIC_SECONDS},
-            "celery": {**self._parameters["celery"], "timeout": self._parameters["probe_timeout"], "beat_wait": 0},
+            "alembic": {**self._parameters["alembic"], "timeout": ALEMBIC_SECONDS if self._database() else ALEMBIC_SECONDS_ALONE},
+            "celery": {**self._parameters["celery"], "beat_wait": 0},
             "logs": {**self._parameters["logs"], "seconds": self._parameters["seconds"]},
             "wait": 0,
         }
@@ -239,11 +241,16 @@ class Diagnosis:
         running = [item for item in self._seen if item.pid and not item.one_off]
         return diagnosis_facts.environment_names(running, config, self._project.environment())
 
+    def _database(self) -> str:
+        """Return the service of the database, if it runs; else nothing."""
+        names = {service.name for service in self._services if service.kind == "postgres"}
+        return next((item.service for item in self._seen if item.service in names and item.state == "running"), "")
+
     def _ask_database(self) -> dict[str, Any] | None:
-        names = [service.name for service in self._services if service.kind == "postgres"]
-        if not any(item.service in names and item.state == "running" for item in self._seen):
+        service = self._database()
+        if not service:
             return None
-        server = postgres.find(self._project, names[0], self._runner)
+        server = postgres.find(self._project, service, self._runner)
         what = "Asking the database for its sessions failed"
         return {**server.rows(_SESSIONS, what, timeout=10)[0], "waiting": server.rows(_WAITING, what, timeout=10)}
 

@@ -62,7 +62,7 @@ options:
     type: str
     default: localhost
   celery:
-    description: The options of M(residency.scheduler.celery_health), except C(project), C(timeout) and C(beat_wait).
+    description: The options of M(residency.scheduler.celery_health), except C(project) and C(beat_wait).
     type: dict
     default: {}
   alembic:
