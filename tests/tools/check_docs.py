@@ -1,5 +1,5 @@
 """Has every module and role documentation, does the action group list the modules that take a project, is docs/checklist.md whole, and
-does every link of a document lead somewhere?"""
+does every link of a document lead somewhere, and does README.md name all that there is?"""
 
 from __future__ import annotations
 
@@ -65,6 +65,14 @@ def links() -> list[str]:
     return documents.broken(texts, resolve) + ([] if planted else ["a link that leads nowhere is not noticed"])
 
 
+def readme(modules: list[str], roles: list[str]) -> list[str]:
+    """Return the modules, roles and playbooks that README.md does not name."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = [*modules, *(f"playbooks/{path.name}" for path in sorted((ROOT / "playbooks").glob("*.yml")))]
+    lacking = [name for name in names if f"`{name}`" not in text] + [role for role in roles if f"(roles/{role}/README.md)" not in text]
+    return [f"README.md does not name {name}" for name in lacking]
+
+
 def resolve(document: str, path: str) -> str | None:
     """Return the path that a link of *document* means, from the root; None where nothing is there."""
     target = (ROOT / document).parent / path
@@ -87,7 +95,7 @@ def main() -> int:
     findings += [f"meta/runtime.yml: the action group lacks {name}" for name in grouped if name not in group]
     findings += [f"meta/runtime.yml: the action group lists {name}, which takes no project" for name in group if name not in grouped]
     findings += [] if group == sorted(group) else ["meta/runtime.yml: the action group is not sorted"]
-    findings += checklist() + links()
+    findings += checklist() + links() + readme(modules, roles)
     print("\n".join(findings) or f"{len(modules)} modules and {len(roles)} roles are documented")
     return 1 if findings else 0
 

@@ -62,8 +62,8 @@ def cells(line: str) -> tuple[str, ...]:
 
 def lines_of(checklist: str) -> list[Line]:
     """Return every line of the checklist; of a table's row the first cell, which names it."""
-    words = {"code": str, "text": plain, "row": lambda line: plain(cells(line)[0])}
-    return [Line(section, words[kind](line)) for kind, section, line in parts(checklist)]
+    named = ((kind, section, cells(line)[0] if kind == "row" else line) for kind, section, line in parts(checklist))
+    return [Line(section, text if kind == "code" else plain(text)) for kind, section, text in named]
 
 
 def rows_of(document: str) -> list[Row]:
