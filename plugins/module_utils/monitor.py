@@ -232,12 +232,19 @@ def _moment(path: str, key: str, **wanted: str) -> datetime | None:
 JOBS: dict[str, Work] = {"health": health, "backup": backup, "drill": restore_drill, "follow-up": follow}
 
 
+def _say(line: str, *, wrong: bool = False) -> None:
+    """Write a line at once, since the journal takes the moment from it; to standard error where something is *wrong*."""
+    stream = sys.stderr if wrong else sys.stdout
+    stream.write(f"{line}\n")
+    stream.flush()
+
+
 def run(job: str, setup: Setup) -> int:
     """Make one run of *job*, and return the exit code: 1 where it failed."""
     records = setup.records
     with records.only(job) as only:
         if not only:
-            print(f"{job}: skipped, since another run of it is at work")
+            _say(f"{job}: skipped, since another run of it is at work")
             return 0
         record = begin(records.read(job), now_utc())
         _note(setup, record)
@@ -249,11 +256,11 @@ def run(job: str, setup: Setup) -> int:
             outcome = _broken(job, f"{type(error).__name__}: {error}", setup)
         _note(setup, end(record, now_utc(), outcome.verdict, outcome.why))
         for line in outcome.lines:
-            print(line)
+            _say(line)
         if outcome.verdict != "good":
-            print(f"{job}: {outcome.verdict}: {outcome.why}", file=sys.stderr)
+            _say(f"{job}: {outcome.verdict}: {outcome.why}", wrong=True)
         if outcome.muted:
-            print(f"Nobody is told of findings: {outcome.muted}")
+            _say(f"Nobody is told of findings: {outcome.muted}")
         else:
             _tell(setup, job, outcome)
         return int(outcome.verdict == "failed")
@@ -264,7 +271,7 @@ def _note(setup: Setup, record: Run) -> None:
     try:
         setup.records.write(record)
     except Problem as problem:
-        print(problem.message(), file=sys.stderr)
+        _say(problem.message(), wrong=True)
 
 
 def _tell(setup: Setup, job: str, outcome: Outcome) -> None:
@@ -280,7 +287,7 @@ def _tell(setup: Setup, job: str, outcome: Outcome) -> None:
     said += alerts.tell("silence of health", of_health, now, 1)
     said += alerts.tell("silence", silence, now, 1) if job == "health" else []
     for line in said:
-        print(line)
+        _say(line)
 
 
 def _broken(job: str, why: str, setup: Setup) -> Outcome:
@@ -348,15 +355,15 @@ def main(words: Sequence[str], folder: str) -> int:
         if given.command in JOBS:
             return run(given.command, setup)
         if given.command == "status":
-            print(json.dumps(status(setup)))
+            _say(json.dumps(status(setup)))
         elif given.command == "listing":
-            print(json.dumps(_listing(setup)))
+            _say(json.dumps(_listing(setup)))
         elif given.command == "done":
             release = str(setup.release()["id"])
             follow_up.answer(setup.state_dir, release, setup.values["follow_up"], given.id, given.by, given.note, now_utc())
         else:
             announce(setup, given.minutes, given.reason)
     except Problem as problem:
-        print(problem.message(), file=sys.stderr)
+        _say(problem.message(), wrong=True)
         return 1
     return 0

@@ -82,7 +82,7 @@ class Figures:
         }
         found = []
         for key, value in values.items():
-            name, _, label = key.partition("|")
+            name, _between, label = key.partition("|")
             labels = {label.partition("|")[0]: label.partition("|")[2]} if label else {}
             found += [Gauge(PREFIX + name, "A figure.", value, labels)] if value is not None else []
         return found
@@ -233,7 +233,7 @@ class Monitored:
 def free_ports(count: int) -> list[int]:
     """Return ports of loopback on which nothing listens."""
     with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        sockets = [stack.enter_context(socket.socket()) for _one in range(count)]
         for one in sockets:
             one.bind(("127.0.0.1", 0))
         return [int(one.getsockname()[1]) for one in sockets]

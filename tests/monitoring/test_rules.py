@@ -18,7 +18,7 @@ INSTANCE, PROJECT = "server:9100", "residency-scheduler"
 
 def series_name(given: str) -> str:
     """Return the name of a series with the labels that all have."""
-    name, _, labels = given.rstrip("}").partition("{")
+    name, _brace, labels = given.rstrip("}").partition("{")
     ours = name.startswith("residency_scheduler_") and "project=" not in labels
     common = [f'instance="{INSTANCE}"', *([f'project="{PROJECT}"'] if ours else [])]
     return f"{name}{{{','.join([*common, *filter(None, [labels])])}}}"
