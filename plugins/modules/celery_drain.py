@@ -105,7 +105,7 @@ seconds:
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -120,15 +120,17 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     """Look, decide, and tell the workers; tasks that do not end are a Problem."""
     project = Project.from_parameters(parameters["project"])
     services = parameters["services"]
-    workers = [item for item in read_containers(project.name, runner) if item.service in services and item.state == "running"]
+    secrets, timeout, app = project.secrets(), float(parameters["timeout"]), str(parameters["app"])
+    workers, answer = _look(
+        lambda: [item for item in read_containers(project.name, runner) if item.service in services and item.state == "running"],
+        lambda running: celery.ask(running, app, "consumed", runner, secrets, timeout=timeout),
+    )
     marker = parameters["marker"]
     if not workers:
         # Nobody consumes, and nobody can be told to.
         if not check_mode:
             _forget(marker)
         return {"changed": False, "queues": {}, "left": [], "seconds": 0.0}
-    secrets, timeout, app = project.secrets(), float(parameters["timeout"]), str(parameters["app"])
-    answer = celery.ask(workers, app, "consumed", runner, secrets, timeout=timeout)
     before, draining = answer["before"], parameters["state"] == "drained"
     marked = celery.read_drained(marker)[0] if marker else {}
     consumed = consumed_by(before, parameters["queues"], marked, workers, answer["default"])
@@ -158,6 +160,24 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     if marker:
         celery.write_drained(marker, consumed, idle=True)
     return result
+
+
+def _look(
+    read: Callable[[], list[Container]], ask: Callable[[Sequence[Container]], dict[str, Any]]
+) -> tuple[list[Container], dict[str, Any]]:
+    """Return the workers, and what they say that they consume.
+
+    One that ended while it was asked, as one that crashes again and again does, has nothing to be drained: those that stay are asked.
+    """
+    workers = read()
+    try:
+        return workers, ask(workers) if workers else {}
+    except Problem:
+        known = {(item.name, item.started) for item in workers}
+        stayed = [item for item in read() if (item.name, item.started) in known]
+        if len(stayed) == len(workers):
+            raise
+        return stayed, ask(stayed) if stayed else {}
 
 
 def _left(parameters: Mapping[str, Any], left: Sequence[Mapping[str, Any]], result: Mapping[str, Any]) -> str:

@@ -131,6 +131,36 @@ def test_a_marker_that_was_cut_says_nothing(text: str, tmp_path: Path) -> None:
     assert celery.read_drained(str(tmp_path / "drained")) == ({}, False)
 
 
+@pytest.mark.parametrize("later", [[], ["b"]], ids=["all crash", "one stays"])
+def test_a_worker_that_ends_while_it_is_asked_has_nothing_to_be_drained(later: list[str]) -> None:
+    asked: list[list[str]] = []
+
+    def ask(workers: Any) -> dict[str, Any]:
+        asked.append([item.name for item in workers])
+        if len(asked) == 1:
+            raise Problem("Asking failed", "exit code 137", "Look at the log.")
+        return {"before": NOTHING}
+
+    first, again = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)
+    lists: list[Any] = [
+        [SimpleNamespace(name="a", started=first), SimpleNamespace(name="b", started=first)],
+        [SimpleNamespace(name="a", started=again), *(SimpleNamespace(name=name, started=first) for name in later)],
+    ]
+    workers, answer = celery_drain._look(lambda: lists.pop(0), ask)
+    assert [item.name for item in workers] == later
+    assert asked[1:] == ([later] if later else [])
+    assert answer == ({"before": NOTHING} if later else {})
+
+
+def test_workers_that_run_on_and_cannot_be_asked_are_a_problem() -> None:
+    def ask(_workers: Any) -> dict[str, Any]:
+        raise Problem("Asking failed", "no module named app", "Look at scheduler_celery_app.")
+
+    worker: Any = SimpleNamespace(name="a", started=datetime(2026, 1, 1, tzinfo=UTC))
+    with pytest.raises(Problem, match="Asking failed"):
+        celery_drain._look(lambda: [worker], ask)
+
+
 def test_no_worker_runs(tmp_path: Path, runner, recorded) -> None:
     (tmp_path / "drained").touch()
     assert not drain(tmp_path, runner, recorded, services=["absent"])["changed"]
