@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import socket
 import subprocess
@@ -258,7 +259,9 @@ def test_a_restore_and_a_shutdown_are_told(desk: Desk) -> None:
     preview = desk.play("restore.yml", rollback_database="restore")
     assert preview.rc == 2
     assert preview.events() == []
-    name = desk.server.ssh("ls -t /var/lib/residency-scheduler/backups | head -1").strip().partition(".")[0]
+    asked = re.search(r"Restoring (\S+) was not confirmed", preview.says())
+    assert asked, preview.output[-3000:]
+    name = asked[1]
     restored = desk.play("restore.yml", rollback_database="restore", rollback_backup=name, rollback_confirm=name)
     assert restored.rc == 0, restored.output[-3000:]
     assert restored.events() == ["rollback"]
