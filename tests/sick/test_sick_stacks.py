@@ -281,9 +281,8 @@ def test_the_healthy_stack_has_no_cause(server: Server) -> None:
     diagnosed = diagnose(server, verify_log_seconds=5)
     assert diagnosed.causes == [], diagnosed.output
     assert diagnosed.unavailable == {}
-    # The bundle is there, and the task takes a few seconds.
+    # The bundle is there.
     assert {"README.txt", "diagnosis.json", "checks.json", f"logs/{P}-db.txt", "facts/network.json"} <= set(diagnosed.bundle)
-    assert diagnosed.told < 20
     checked = diagnose(server, "--check", verify_log_seconds=5)
     assert (checked.causes, checked.bundle) == ([], {})
 
