@@ -1,12 +1,11 @@
 """playbooks/awx.yml against a stand-in of AWX's API (controller.py): what it makes, that it does so once, that surveys fit our roles.
 
-RESIDENCY_AWX_ALL=1 also shows that the stand-in refuses what AWX refuses.
+RESIDENCY_LONG_TESTS=1 also shows that the stand-in refuses what AWX refuses.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 from collections.abc import Iterator, Mapping
@@ -19,7 +18,6 @@ import yaml
 from controller import PASSWORD, USER, Controller, serve
 from steps import ROOT, environment
 
-ALL = bool(os.environ.get("RESIDENCY_AWX_ALL"))
 NAME = "Residency Scheduler"
 SECRETS = {"db_password": "canary-db-1", "secret_key": "canary-key-2", "redis_password": "canary-redis-3"}
 SLACK_TOKEN = "canary-slack-4"
@@ -318,7 +316,7 @@ def test_credentials_bring_variables_of_ours(done: Setup) -> None:
 # ---- the stand-in itself ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not ALL, reason="takes minutes")
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("template", "told"),
     [
@@ -337,7 +335,7 @@ def test_the_stand_in_refuses(setup: Setup, template: dict[str, Any], told: str)
     assert told in " ".join(output.split()), output[-3000:]
 
 
-@pytest.mark.skipif(not ALL, reason="takes minutes")
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("nodes", "told"),
     [

@@ -171,6 +171,7 @@ def test_a_maintenance_is_announced_beforehand(desk: Desk) -> None:
     assert desk.play("announce.yml").rc == 2
 
 
+@pytest.mark.long
 def test_a_receiver_that_is_dead_fails_nothing_and_is_told(desk: Desk) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         channels = desk.channels
@@ -254,6 +255,7 @@ def test_a_rollback_is_told(desk: Desk) -> None:
     assert "v7" in refused.mail("going back from v1.1.0 failed")
 
 
+@pytest.mark.long
 def test_a_restore_and_a_shutdown_are_told(desk: Desk) -> None:
     assert desk.play("backup.yml").rc == 0
     preview = desk.play("restore.yml", rollback_database="restore")

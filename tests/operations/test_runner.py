@@ -11,6 +11,8 @@ import pytest
 from deployed_server import STATE, Server
 from runner_project import VAULT_PASSWORD, Job, Project, until
 
+pytestmark = pytest.mark.long
+
 #: A release after the server's own, with a migration that takes eight seconds.
 NEXT = "slow-migration"
 LOCK = "/run/residency-scheduler/residency-scheduler.lock"

@@ -14,6 +14,8 @@ import pytest
 from deployed_server import HOME, PROJECT, ROOT, STATE, Server, ansible
 from diagnosed import diagnose
 
+pytestmark = pytest.mark.long
+
 #: Where the bad releases are checked out, and their images built; beside the good one, which is not touched.
 BAD = "/root/bad"
 RELEASES = ("bad-crash", "bad-crash-migrated", "bad-db", "bad-health", "bad-nginx", "bad-worker", "dies-after-20s", "oom")
