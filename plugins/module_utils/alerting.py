@@ -58,13 +58,16 @@ class Decision:
     told: Mapping[str, Entry]
 
 
-def decide(before: Mapping[str, Entry], failed: Sequence[Check], now: datetime, failures: int, remind: timedelta) -> Decision:
+def decide(
+    before: Mapping[str, Entry], failed: Sequence[Check], now: datetime, failures: int, remind: timedelta, *, whole: bool = True
+) -> Decision:
     """Return what has changed since *before*, the findings of the run before by subject. Pure.
 
     :arg failures: how many runs in a row have to find the same before it is told.
     :arg remind: after how long it is told again.
+    :arg whole: whether everything was looked at; else nothing of before has ended.
     """
-    known: dict[str, Entry] = {}
+    known: dict[str, Entry] = {} if whole else dict(before)
     for check in failed:
         old = before.get(check.subject, Entry(check.subject, "", "", "", now.isoformat(timespec="seconds")))
         known[check.subject] = replace(old, expected=check.expected, found=check.found, remedy=check.remedy, runs=old.runs + 1)
@@ -111,12 +114,15 @@ class Alerts:
     def __init__(self, folder: str, channels: Sequence[Channel], facts: Mapping[str, str], remind: timedelta) -> None:
         self._folder, self._channels, self._facts, self._remind = folder, channels, facts, remind
 
-    def tell(self, source: str, failed: Sequence[Check], now: datetime, failures: int) -> list[str]:
-        """Tell what has changed in the findings of *source*; return what was told, and which channel did not take it."""
+    def tell(self, source: str, failed: Sequence[Check], now: datetime, failures: int, *, whole: bool = True) -> list[str]:
+        """Tell what has changed in the findings of *source*; return what was told, and which channel did not take it.
+
+        :arg whole: see :func:`decide`.
+        """
         with self._locked():
             state = self._read()
             before = {subject: Entry(**entry) for subject, entry in state["sources"].get(source, {}).items()}
-            decision = decide(before, failed, now, failures, self._remind)
+            decision = decide(before, failed, now, failures, self._remind, whole=whole)
             said, taken = [], True
             for message in messages(decision, self._facts):
                 deliveries = notification.deliver(self._channels, message)

@@ -57,7 +57,8 @@ def prove(task: Task) -> dict[str, Any]:
         if task.check_mode:
             return {"changed": True, "backup": backup.brief(), "diff": diff(task.postgres.database, "", "")}
         with lock(task.postgres):
-            swept = side_database.sweep(task.postgres, task.parameters["keep_days"], task.now)
+            # Not what a restore has set aside: how long that is kept was promised there.
+            swept = side_database.sweep_copies(task.postgres)
             name = side_database.name_of(task.postgres.database, "side", task.now)
             with side_database.restored(task.postgres, backup, name, task.timeout):
                 restored = time.monotonic() - started

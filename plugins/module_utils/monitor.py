@@ -57,6 +57,7 @@ class Outcome:
     :ivar lines: what the run prints besides.
     :ivar failures: how many runs in a row have to find the same before people are told.
     :ivar muted: why nobody is told of this run's findings; empty where they are.
+    :ivar broken: it could not look at everything, so that what was known before has not ended.
     """
 
     verdict: str = "good"
@@ -65,6 +66,7 @@ class Outcome:
     lines: list[str] = field(default_factory=list)
     failures: int = 1
     muted: str = ""
+    broken: bool = False
 
 
 Work = Callable[[Setup], Outcome]
@@ -152,7 +154,7 @@ def restore_drill(setup: Setup) -> Outcome:
         if holder:
             return Outcome("skipped", f"another run works on this server: {holder}")
         project = Project.from_parameters(setup.project(setup.release()))
-        parameters = {**_database_parameters(setup, {}), "backup": "newest", "keep_days": 7}
+        parameters = {**_database_parameters(setup, {}), "backup": "newest"}
         task = drill.Task(parameters, False, SubprocessRunner(), project, _postgres(setup), now_utc())
         result = drill.prove(task)
         return Outcome(lines=[f"{check['subject']}: {check['found']}" for check in result["checks"]])
@@ -283,7 +285,7 @@ def _tell(setup: Setup, job: str, outcome: Outcome) -> None:
     # One that was skipped has found out nothing; if it stays so, it becomes overdue.
     if outcome.verdict != "skipped":
         found = failed([*outcome.checks, *(alerts.deliveries() if job == "health" else [])])
-        said += alerts.tell(job, found, now, outcome.failures)
+        said += alerts.tell(job, found, now, outcome.failures, whole=not outcome.broken)
     said += alerts.tell("silence of health", of_health, now, 1)
     said += alerts.tell("silence", silence, now, 1) if job == "health" else []
     for line in said:
@@ -294,7 +296,7 @@ def _broken(job: str, why: str, setup: Setup) -> Outcome:
     why = redact(why, setup.secrets())
     remedy = f"Read `journalctl -u residency-scheduler-{job}`, and start it by hand: systemctl start residency-scheduler-{job}."
     failures = int(setup.values["failures"]) if job == "health" else 1
-    return Outcome("failed", why, [judge(f"{job}: run", False, "a run to its end", why, remedy)], failures=failures)
+    return Outcome("failed", why, [judge(f"{job}: run", False, "a run to its end", why, remedy)], failures=failures, broken=True)
 
 
 def status(setup: Setup) -> dict[str, Any]:

@@ -119,7 +119,11 @@ class Setup:
         if run_lock.is_held(lock) and holder is not None and not holder.run.startswith(SCHEDULED):
             # One that hangs must not keep alerts back for good.
             longest = timedelta(hours=float(self.values["deployment_hours"]))
-            if now - datetime.fromisoformat(holder.since) < longest:
+            try:
+                since = datetime.fromisoformat(holder.since)
+            except ValueError:  # a run that is just taking the lock away from another
+                return holder.told()
+            if now - since < longest:
                 return holder.told()
         try:
             announced = json.loads(read_text(os.path.join(self.state_dir, MAINTENANCE)) or "{}")

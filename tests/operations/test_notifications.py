@@ -23,6 +23,8 @@ from deployed_server import HOME, ROOT, Server, ansible
 from leaks import search
 from receivers import MailServer, WebServer, certificate, mail_server, web_server
 
+pytestmark = pytest.mark.long
+
 DEMO = yaml.safe_load((ROOT / "inventories/demo/group_vars/scheduler.yml").read_text(encoding="utf-8"))["scheduler_env"]
 NAME = "Residency Scheduler localhost"
 
@@ -171,7 +173,6 @@ def test_a_maintenance_is_announced_beforehand(desk: Desk) -> None:
     assert desk.play("announce.yml").rc == 2
 
 
-@pytest.mark.long
 def test_a_receiver_that_is_dead_fails_nothing_and_is_told(desk: Desk) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         channels = desk.channels
@@ -255,7 +256,6 @@ def test_a_rollback_is_told(desk: Desk) -> None:
     assert "v7" in refused.mail("going back from v1.1.0 failed")
 
 
-@pytest.mark.long
 def test_a_restore_and_a_shutdown_are_told(desk: Desk) -> None:
     assert desk.play("backup.yml").rc == 0
     preview = desk.play("restore.yml", rollback_database="restore")

@@ -53,6 +53,14 @@ def test_decide(before: dict[str, Entry], failed: list[Check], new: int, again: 
     assert set(decision.told) == {check.subject for check in failed}
 
 
+def test_a_look_that_broke_ends_nothing() -> None:
+    before = entry(3, "2026-01-31T01:55:00+00:00")
+    decision = decide(before, [sick("health: run")], NOW, failures=2, remind=DAY, whole=False)
+    assert (decision.new, decision.again, decision.ended) == ((), (), ())
+    assert decision.untold["db: containers"] == before["db: containers"]
+    assert decide(decision.told, [], NOW, failures=2, remind=DAY).ended[0].subject == "db: containers"
+
+
 def test_what_was_found_last_is_told_and_since_when_first() -> None:
     decision = decide(entry(1), [sick(found="restarting")], NOW, failures=2, remind=DAY)
     (message,) = messages(decision, FACTS)
