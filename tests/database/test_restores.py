@@ -184,6 +184,12 @@ def test_a_swap_that_is_killed_leaves_the_one_or_the_other(victim: str, server: 
     chance, happened, hit = random.Random(f"20251222 {victim}"), 0, 0
     server.sql(f"CREATE DATABASE {DATABASE}_other TEMPLATE {DATABASE}", "postgres")
     server.sql("DELETE FROM ledger WHERE id <= 100", f"{DATABASE}_other")
+    # How long it takes here, from its begin: the kills come before and after that moment, also on a slow machine.
+    began = time.monotonic()
+    side_database.swap(server.postgres, f"{DATABASE}_other", f"{DATABASE}_aside", time.monotonic)
+    latest = max(0.6, 1.5 * (time.monotonic() - began))
+    server.sql(f"ALTER DATABASE {DATABASE} RENAME TO {DATABASE}_other", "postgres")
+    server.sql(f"ALTER DATABASE {DATABASE}_aside RENAME TO {DATABASE}", "postgres")
     for number in range(KILLS):
         incoming, aside = f"{DATABASE}_other", f"{DATABASE}_aside"
         text = SWAP.format(
@@ -198,7 +204,7 @@ def test_a_swap_that_is_killed_leaves_the_one_or_the_other(victim: str, server: 
         process = subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, start_new_session=True)
         assert process.stdout is not None
         process.stdout.readline()
-        time.sleep(chance.uniform(0.0, 0.6))
+        time.sleep(chance.uniform(0.0, latest))
         if victim == "module":
             process.kill()
         elif victim == "server":
