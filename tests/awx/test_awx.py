@@ -155,6 +155,7 @@ def test_a_check_after_it_changes_nothing(few: Setup) -> None:
     assert few.controller.writes == []
 
 
+@pytest.mark.long
 def test_a_drift_is_repaired(few: Setup) -> None:
     """What somebody has changed by hand is told by a check, and put right by a run."""
     controller = few.controller
@@ -185,6 +186,7 @@ def _hook(setup: Setup) -> int:
     return _id(setup, f"{NAME}: hook", "notification_templates")
 
 
+@pytest.mark.long
 def test_new_secrets_are_written_when_asked_for(few: Setup) -> None:
     """AWX does not tell those that it has, so a run leaves them as they are; awx_secrets_update writes them."""
     number = _id(few, "scheduler secrets", "credentials")
@@ -204,6 +206,7 @@ def test_a_check_of_an_empty_controller_makes_nothing(setup: Setup, variables: d
     assert setup.controller.writes == []
 
 
+@pytest.mark.long
 def test_it_is_removed(setup: Setup) -> None:
     """All but the organization, which may hold what is somebody else's; a second run changes nothing, a check removes nothing."""
     assert setup.run()[0] == 0

@@ -17,6 +17,8 @@ import pytest
 import yaml
 from tools import IMAGE, ROOT, RULES, rules
 
+pytestmark = pytest.mark.long
+
 NAME = "residency-alerts"
 STATE, STACK = "/var/lib/residency-scheduler", "/var/lib/residency-scheduler/monitoring-stack"
 DEFAULTS: dict[str, Any] = yaml.safe_load((ROOT / "roles/monitoring/defaults/main.yml").read_text(encoding="utf-8"))
