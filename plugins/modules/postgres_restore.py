@@ -71,7 +71,7 @@ options:
     default: ""
     version_added: 0.4.0
   keep_days:
-    description: Days after which databases that were set aside are dropped, by the next call.
+    description: Days after which databases that were set aside are dropped, by the next restore or its undoing.
     type: int
     default: 7
   state_dir:

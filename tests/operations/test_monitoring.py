@@ -358,6 +358,7 @@ def test_slow_queries_are_named(server: Server) -> None:
     assert re.search(r"1\.\d+ s on average, 1 calls: SELECT count\(\*\), pg_sleep\(\$1\) FROM users", said), said
 
 
+@pytest.mark.long
 def test_each_backup_is_copied_off_the_server(server: Server, receivers: Receivers) -> None:
     restic = {"backup_restic_repository": "/srv/copy", "backup_restic_password": PASSWORD}
     server.ssh("mkdir -p /srv/copy")
@@ -372,6 +373,7 @@ def test_each_backup_is_copied_off_the_server(server: Server, receivers: Receive
     assert "Copying the backups off the server failed" in receivers.texts_after()
 
 
+@pytest.mark.long
 def test_without_systemd_cron_starts_the_program(server: Server) -> None:
     jobs = [{"name": "health", "calendar": "*:0/5", "cron": "* * * * *", "max_age": 1200}]
     variables = {"monitoring_scheduler": "cron", "monitoring_jobs": jobs}

@@ -121,6 +121,7 @@ def test_everything_is_documented(installation: Installation, kind: str, pattern
     assert len(names) > 10
 
 
+@pytest.mark.long
 def test_the_demonstration_runs_from_it(installation: Installation, inventory: Path) -> None:
     """A bare server, deployed by the installed collection; a second run changes nothing; every check passes."""
     settings = {"RESIDENCY_CACHE": str(CACHE), "ANSIBLE_PIPELINING": "true"}
