@@ -284,7 +284,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "release.cut",
         ROLLBACK,
-        "The deployment of {subject} was cut in its middle.",
+        "The deployment of {subject} neither finished nor was it taken back.",
         (f"{_DEPLOY} -e scheduler_version={{candidate}}", f"{_BACK} -e rollback_to={{version}}"),
         predicates.cut,
     ),
@@ -337,14 +337,6 @@ RULES: tuple[Rule, ...] = (
         follows=("release.cut",),
     ),
     Rule(
-        "image.other",
-        ROLLBACK,
-        "{subject} runs another image than its release has.",
-        ("docker inspect --format '{{{{.Config.Image}}}} {{{{.Image}}}}' {container}", _RECREATE),
-        predicates.other_image,
-        follows=("release.cut",),
-    ),
-    Rule(
         "service.not_listening",
         REFUSED,
         "{subject} runs, and does not listen where others look for it.",
@@ -369,6 +361,21 @@ RULES: tuple[Rule, ...] = (
         predicates.unhealthy,
         breaks=True,
         follows=("service.not_listening", "service.crashes", "network.cut", "service.restarted"),
+    ),
+    Rule(
+        "service.restarted",
+        START,
+        "{subject} ended, and Docker started it again.",
+        (_LOG, "docker inspect --format '{{{{json .State}}}}' {container}"),
+        predicates.restarted,
+    ),
+    Rule(
+        "image.other",
+        ROLLBACK,
+        "{subject} runs another image than its release has.",
+        ("docker inspect --format '{{{{.Config.Image}}}} {{{{.Image}}}}' {container}", _RECREATE),
+        predicates.other_image,
+        follows=("release.cut",),
     ),
     Rule(
         "proxy.stale_address",
@@ -486,13 +493,6 @@ RULES: tuple[Rule, ...] = (
         (f"{_RECREATE} --check --diff", _RECREATE),
         predicates.environment,
         follows=("release.cut", "image.other"),
-    ),
-    Rule(
-        "service.restarted",
-        START,
-        "{subject} ended, and Docker started it again.",
-        (_LOG, "docker inspect --format '{{{{json .State}}}}' {container}"),
-        predicates.restarted,
     ),
     Rule(
         "web.wrong_answer",

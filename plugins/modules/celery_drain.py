@@ -106,6 +106,7 @@ seconds:
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -121,17 +122,23 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner) -> dict
     project = Project.from_parameters(parameters["project"])
     services = parameters["services"]
     secrets, timeout, app = project.secrets(), float(parameters["timeout"]), str(parameters["app"])
+    marker, draining = parameters["marker"], parameters["state"] == "drained"
+    # One that started after the others were drained consumes by itself, as soon as it is up: it need not answer.
+    drained = None if draining else _written(marker)
     workers, answer = _look(
-        lambda: [item for item in read_containers(project.name, runner) if item.service in services and item.state == "running"],
+        lambda: [
+            item
+            for item in read_containers(project.name, runner)
+            if item.service in services and item.state == "running" and (drained is None or item.started <= drained)
+        ],
         lambda running: celery.ask(running, app, "consumed", runner, secrets, timeout=timeout),
     )
-    marker = parameters["marker"]
     if not workers:
-        # Nobody consumes, and nobody can be told to.
+        # Nobody has to be told to consume, or can be.
         if not check_mode:
             _forget(marker)
         return {"changed": False, "queues": {}, "left": [], "seconds": 0.0}
-    before, draining = answer["before"], parameters["state"] == "drained"
+    before = answer["before"]
     marked = celery.read_drained(marker)[0] if marker else {}
     consumed = consumed_by(before, parameters["queues"], marked, workers, answer["default"])
     wanted = {node: [] if draining else consumed[node] for node in before}
@@ -213,6 +220,11 @@ def consumed_by(
     return {
         node: list(asked or marked.get(node) or before[node] or commands.get(node.rpartition("@")[2]) or default) for node in sorted(before)
     }
+
+
+def _written(marker: str | None) -> datetime | None:
+    """Return when the workers were drained; None if nothing says that they are."""
+    return datetime.fromtimestamp(os.stat(marker).st_mtime, UTC) if marker and os.path.exists(marker) else None
 
 
 def _forget(marker: str | None) -> None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -79,6 +80,15 @@ def test_resumed(before: dict[str, Any], answers: int, changed: bool, tmp_path: 
     result = drain(tmp_path, runner, recorded, consumed(before), *[said(before=before)] * answers, **options)
     assert result["changed"] is changed
     assert not (tmp_path / "drained").exists()
+
+
+def test_those_that_were_replaced_since_need_not_answer(tmp_path: Path, runner, recorded) -> None:
+    marker = tmp_path / "drained"
+    marker.touch()
+    # Before the containers of the fixture were started.
+    os.utime(marker, (0, 0))
+    result = drain(tmp_path, runner, recorded, state="resumed")
+    assert (result["changed"], "warnings" in result, marker.exists()) == (False, False, False)
 
 
 @pytest.mark.parametrize(
