@@ -218,6 +218,8 @@ def ask(
         options |= {"attempts": parameters["lock_attempts"], "pause": 2 * parameters["lock_timeout"]}
     words: dict[str, Any] = {"what": "Asking Alembic failed", "remedy": remedy, "secrets": project.secrets()}
     words |= {"helpers": [migration_guard], "timeout": float(parameters["timeout"])}
+    # One that only looks at a database that hangs must not stay behind: the next look would add another. A migration is never cut.
+    words |= {} if run else {"limit": float(parameters["timeout"])}
     try:
         answer = app_script.run(argv, alembic_script, {**options, "guard": guard}, runner, **words)
     except Problem as problem:

@@ -19,6 +19,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils import notific
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.notification import Channel, Message
+from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 
 #: A timer may be a little early.
 _EARLY = timedelta(minutes=10)
@@ -56,6 +57,12 @@ class Decision:
     ended: tuple[Entry, ...]
     untold: Mapping[str, Entry]
     told: Mapping[str, Entry]
+
+    def note(self, known: dict[str, Entry], event: str) -> None:
+        """Note in *known* that the message of this *event*, ``alert`` or ``resolved``, reached somebody."""
+        for entry in self.ended if event == "resolved" else ():
+            del known[entry.subject]
+        known.update({entry.subject: self.told[entry.subject] for entry in (*self.new, *self.again) if event == "alert"})
 
 
 def decide(
@@ -111,8 +118,13 @@ def _tell(entry: Entry) -> list[str]:
 class Alerts:
     """What is known and was told, in *folder*; each kind of run knows of its own findings only."""
 
-    def __init__(self, folder: str, channels: Sequence[Channel], facts: Mapping[str, str], remind: timedelta) -> None:
-        self._folder, self._channels, self._facts, self._remind = folder, channels, facts, remind
+    def __init__(self, folder: str, channels: Sequence[Channel], facts: Mapping[str, str], remind: timedelta, spare: str = "") -> None:
+        """Keep what is known in *folder*.
+
+        :arg spare: a file in memory that takes its place while the disk is full or read-only: otherwise a finding would never be seen for
+            the second time, or be told with each run.
+        """
+        self._folder, self._channels, self._facts, self._remind, self._spare = folder, channels, facts, remind, spare
 
     def tell(self, source: str, failed: Sequence[Check], now: datetime, failures: int, *, whole: bool = True) -> list[str]:
         """Tell what has changed in the findings of *source*; return what was told, and which channel did not take it.
@@ -123,7 +135,8 @@ class Alerts:
             state = self._read()
             before = {subject: Entry(**entry) for subject, entry in state["sources"].get(source, {}).items()}
             decision = decide(before, failed, now, failures, self._remind, whole=whole)
-            said, taken = [], True
+            said: list[str] = []
+            known = dict(decision.untold)
             for message in messages(decision, self._facts):
                 deliveries = notification.deliver(self._channels, message)
                 state["undelivered"] = {
@@ -131,12 +144,12 @@ class Alerts:
                     **{item.channel: item.problem for item in deliveries if item.problem},
                 }
                 # Where no channel took it, the next run tries again.
-                taken = taken and (not deliveries or any(not item.problem for item in deliveries))
+                if not deliveries or any(not item.problem for item in deliveries):
+                    decision.note(known, message.event)
                 said += [f"{message.event}: {message.subject}", *message.lines]
                 said += [f"Telling it by {item.channel} failed: {item.problem}" for item in deliveries if item.problem]
-            known = decision.told if taken else decision.untold
             state["sources"][source] = {subject: asdict(entry) for subject, entry in known.items()}
-            write_text(self._path, json.dumps(state, indent=2, sort_keys=True) + "\n", 0o600)
+            self._write(json.dumps(state, indent=2, sort_keys=True) + "\n")
         return said
 
     def known(self) -> list[Entry]:
@@ -159,17 +172,30 @@ class Alerts:
     def _path(self) -> str:
         return os.path.join(self._folder, _STATE)
 
+    def _write(self, text: str) -> None:
+        try:
+            write_text(self._path, text, 0o600)
+        except Problem:
+            if not self._spare:
+                raise
+            write_text(self._spare, text, 0o600)
+            return
+        if self._spare and os.path.exists(self._spare):
+            os.unlink(self._spare)
+
     def _read(self) -> dict[str, Any]:
         try:
-            state = json.loads(read_text(self._path) or "{}")
+            spare = read_text(self._spare) if self._spare else ""
+            state = json.loads(spare or read_text(self._path) or "{}")
             return {"sources": dict(state.get("sources") or {}), "undelivered": dict(state.get("undelivered") or {})}
-        except (ValueError, AttributeError, TypeError):
+        except (ValueError, AttributeError, TypeError, Problem):
             # Told once more is better than never again.
             return {"sources": {}, "undelivered": {}}
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        descriptor = os.open(f"{self._path}.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        # Not to be written: the disk may be read-only.
+        descriptor = os.open(f"{self._path}.lock", os.O_RDONLY | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield

@@ -21,8 +21,13 @@ from ansible_collections.residency.scheduler.plugins.module_utils.problem import
 MARKER = "residency.scheduler:"
 #: Makes modules of the texts, in their order, and calls the last one.
 PROGRAM = """
-import json, sys, types
+import json, os, sys, threading, types
 
+if {limit}:
+    # A signal would not do: nothing is told of one while a library waits for the network.
+    _end = threading.Timer({limit}, os._exit, (124,))
+    _end.daemon = True
+    _end.start()
 for _name, _text in json.loads({texts}).items():
     _package = sys.modules.setdefault(_name.rpartition(".")[0], types.ModuleType(_name.rpartition(".")[0]))
     _module = sys.modules[_name] = types.ModuleType(_name)
@@ -32,14 +37,15 @@ print("{marker}" + json.dumps(sys.modules["{script}"].main(**json.loads({paramet
 """
 
 
-def source(script: ModuleType, parameters: Mapping[str, Any], helpers: Sequence[ModuleType] = ()) -> str:
+def source(script: ModuleType, parameters: Mapping[str, Any], helpers: Sequence[ModuleType] = (), limit: float = 0) -> str:
     """Return the text of a program that calls *script*'s ``main`` with *parameters*.
 
     :arg helpers: modules of ours that the script imports; they are found under their own names.
+    :arg limit: seconds after which the program ends itself; 0 for never.
     """
     texts = {module.__name__: _text(module) for module in (*helpers, script)}
     given = {"texts": json.dumps(json.dumps(texts)), "parameters": json.dumps(json.dumps(parameters))}
-    return PROGRAM.format(script=script.__name__, marker=MARKER, **given)
+    return PROGRAM.format(script=script.__name__, marker=MARKER, limit=limit, **given)
 
 
 def _text(module: ModuleType) -> str:
@@ -59,12 +65,14 @@ def run(
     helpers: Sequence[ModuleType] = (),
     secrets: Sequence[str] = (),
     timeout: float = 60.0,
+    limit: float = 0,
 ) -> dict[str, Any]:
     """Run *script* by *argv* (a command that starts Python and reads its program from standard input).
 
+    :arg limit: seconds after which the script ends itself: where *argv* is a client's, its end does not end what it started.
     :raises Problem: the command failed, or gave no answer; it quotes the last lines without secrets.
     """
-    result = runner.run(argv, stdin=source(script, parameters, helpers), timeout=timeout)
+    result = runner.run(argv, stdin=source(script, parameters, helpers, limit), timeout=timeout)
     answer = parse_answer(result)
     if answer is None:
         require(result, what, remedy, secrets)

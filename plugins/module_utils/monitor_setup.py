@@ -79,7 +79,8 @@ class Setup:
         """Return what is known to people, and the ways to them."""
         facts = {"host": str(self.values["host"]), "project": str(self.values["project"]["name"])}
         channels = notification.parse(self.values["channels"])
-        return Alerts(self.folder, channels, facts, timedelta(hours=float(self.values["remind_hours"])))
+        spare = f"{self.values['lock_file']}.alerts.json"
+        return Alerts(self.folder, channels, facts, timedelta(hours=float(self.values["remind_hours"])), spare)
 
     def release(self) -> Mapping[str, Any]:
         """Return the release that serves.

@@ -119,7 +119,8 @@ class Records:
     def only(self, job: str) -> Iterator[bool]:
         """Yield whether this is the only run of the job; the kernel frees the lock when it ends, however it ends."""
         os.makedirs(self._folder, mode=0o750, exist_ok=True)
-        descriptor = os.open(self._path(job, "lock"), os.O_RDWR | os.O_CREAT, 0o600)
+        # Not to be written: the disk may be read-only.
+        descriptor = os.open(self._path(job, "lock"), os.O_RDONLY | os.O_CREAT, 0o600)
         try:
             # Somebody may be looking just now whether it runs.
             yield wait_until(lambda: _lock(descriptor), 1.0)

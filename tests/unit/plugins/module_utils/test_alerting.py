@@ -109,6 +109,42 @@ def test_what_no_channel_took_is_told_by_the_next_run(tmp_path: Path) -> None:
     assert not alerts.deliveries()
 
 
+def test_an_alert_that_was_taken_is_not_told_again_because_the_all_clear_was_not(tmp_path: Path) -> None:
+    server = WebServer()
+    with web_server(server):
+        channel = {"name": "a", "kind": "webhook", "url": server.url("/a")}
+        deaf = {"name": "b", "kind": "webhook", "url": server.url("/b"), "events": ["resolved"]}
+        Alerts(str(tmp_path), notification.parse([channel]), FACTS, DAY).tell("health", [sick()], NOW, 1)
+        server.statuses["/b"] = 503
+        alerts = Alerts(str(tmp_path), notification.parse([{**channel, "events": ["alert"]}, deaf]), FACTS, DAY)
+        for _run in range(2):
+            alerts.tell("health", [sick("redis: containers")], NOW, 1)
+        server.statuses.clear()
+        alerts.tell("health", [sick("redis: containers")], NOW, 1)
+    heard = [post.document["event"] for post in server.posts if post.path == "/a"]
+    assert heard == ["alert", "alert"]
+    assert [entry.subject for entry in alerts.known()] == ["redis: containers"]
+    # Two attempts in vain, and the one that was heard.
+    assert [post.document["event"] for post in server.posts if post.path == "/b"] == ["resolved"] * 3
+
+
+def test_a_disk_that_takes_nothing_is_told_once_and_its_end_too(tmp_path: Path) -> None:
+    spare, server = tmp_path / "memory" / "alerts.json", WebServer()
+    # A folder in its place: it can be neither read nor replaced, by root neither.
+    (tmp_path / "alerts.json").mkdir()
+    with web_server(server):
+        channels = notification.parse([{"name": "a", "kind": "webhook", "url": server.url("/a")}])
+        alerts = Alerts(str(tmp_path), channels, FACTS, DAY, str(spare))
+        for _run in range(4):
+            alerts.tell("health", [sick()], NOW, 2)
+        assert [post.document["event"] for post in server.posts] == ["alert"]
+        (tmp_path / "alerts.json").rmdir()
+        alerts.tell("health", [], NOW, 2)
+    assert [post.document["event"] for post in server.posts] == ["alert", "resolved"]
+    assert (tmp_path / "alerts.json").is_file()
+    assert not spare.exists()
+
+
 def test_a_damaged_state_tells_once_more_and_is_whole_again(tmp_path: Path) -> None:
     (tmp_path / "alerts.json").write_text("{", encoding="utf-8")
     alerts = Alerts(str(tmp_path), [], FACTS, DAY)

@@ -64,6 +64,15 @@ def test_a_script_runs_by_standard_input_and_keeps_odd_parameters(tmp_path, monk
     assert answer == {"value": value, "number": 2.5}
 
 
+def test_a_script_that_waits_for_the_network_ends_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = ModuleType("waiting_script")
+    # Nothing is told of a signal in there, as in a library that waits for a server's answer.
+    text = "import ctypes\n\ndef main():\n    ctypes.CDLL(None).pause()\n    return {}\n"
+    package.__loader__ = SimpleNamespace(get_source=lambda name: text)
+    with pytest.raises(Problem, match="exit code 124"):
+        app_script.run([sys.executable, "-"], package, {}, SubprocessRunner(), timeout=20, limit=0.5, **WORDS)
+
+
 @pytest.mark.parametrize(("script", "helpers"), [(celery_script, []), (alembic_script, [migration_guard])])
 def test_the_scripts_need_nothing_but_what_goes_in_with_them(script: ModuleType, helpers: list[ModuleType]) -> None:
     """They run in a container where neither Ansible nor this collection is; -I and -S leave this one's packages out, too."""

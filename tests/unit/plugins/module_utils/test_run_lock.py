@@ -212,6 +212,22 @@ def test_a_takeover_ends_the_holder_and_gives_the_reason(lock: str, hold: Any) -
     assert "which took over (it hangs)" in run_lock.lost(environment(lock, "one"))
 
 
+def test_a_takeover_does_not_wait_for_one_that_takes_its_time(lock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deploy_lock, "PATIENCE", 0.3)
+    # As a drill that drops its database before it ends.
+    script = (
+        "import fcntl, os, signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: None); os.makedirs(os.path.dirname(sys.argv[1]));"
+        " held = open(sys.argv[1], 'a'); fcntl.flock(held, fcntl.LOCK_EX); print('held', flush=True);"
+        " end = time.monotonic() + 30\nwhile time.monotonic() < end: time.sleep(0.1)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, lock], stdout=subprocess.PIPE) as busy:
+        assert busy.stdout
+        assert busy.stdout.readline() == b"held\n"
+        run_lock.write_record(lock, {**RECORD, "pid": busy.pid})
+        assert step(lock, takeover="an emergency")["held"] is False
+        assert busy.wait(3) == -signal.SIGKILL
+
+
 @pytest.mark.parametrize(
     "record",
     [f'{{"pid": {os.getpid()}, "run": "one", "by": "", "host": "", "playbook": "", "since": ""}}', "{"],
