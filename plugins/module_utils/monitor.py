@@ -293,7 +293,11 @@ def _tell(setup: Setup, job: str, outcome: Outcome) -> None:
 
 
 def _broken(job: str, why: str, setup: Setup) -> Outcome:
-    why = redact(why, setup.secrets())
+    try:
+        why = redact(why, setup.secrets())
+    except Problem:
+        # What cannot be read, the run has not read either.
+        pass
     remedy = f"Read `journalctl -u residency-scheduler-{job}`, and start it by hand: systemctl start residency-scheduler-{job}."
     failures = int(setup.values["failures"]) if job == "health" else 1
     return Outcome("failed", why, [judge(f"{job}: run", False, "a run to its end", why, remedy)], failures=failures, broken=True)

@@ -87,6 +87,16 @@ def test_a_run_that_breaks_is_told_at_once_and_without_secrets(
     assert "s3cret-value" not in str(capsys.readouterr()) + (tmp_path / "alerts.json").read_text(encoding="utf-8")
 
 
+def test_a_run_that_breaks_is_told_where_the_secrets_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = install(tmp_path)
+    env_file = Path(setup.values["project"]["directory"], ".env")
+    env_file.unlink()
+    env_file.mkdir()
+    job(monkeypatch, "backup", Problem("Taking a backup failed", "it is a folder", "Look."))
+    assert run("backup", setup) == 1
+    assert told(setup) == ["backup: run"]
+
+
 def test_nobody_is_told_while_a_playbook_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     setup = install(tmp_path)
     record = {"run": "r", "by": "A", "host": "desk", "playbook": "deploy.yml", "since": datetime.now(UTC).isoformat()}
