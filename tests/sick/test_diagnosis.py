@@ -105,7 +105,9 @@ def prepared_fixture(server: Server) -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.ssh(f"{GOOD} up --detach --wait --timeout 1 2>&1; docker exec {PROJECT}-nginx nginx -s reload; rm -r {BAD}", timeout=180)
+        # Not --wait: beat is unhealthy for ever.
+        up = f"{GOOD} up --detach --timeout 1 2>&1{wait_for(BACKEND, '.State.Health.Status', '^healthy')}"
+        server.ssh(f"{up}; docker exec {PROJECT}-nginx nginx -s reload; rm -r {BAD}", timeout=180)
 
 
 @pytest.mark.long
