@@ -217,9 +217,10 @@ class Diagnosis:
             "logs": {**self._parameters["logs"], "seconds": self._parameters["seconds"]},
             "wait": 0,
         }
-        # A dump of the whole database is no quick look; where no container is left, Compose would make the network to ask Alembic in.
+        # A dump of the whole database is no quick look; where no container is left, Compose would make a network to ask Alembic in.
         without = ("database_backup",) if self._seen else ("database_backup", "alembic")
-        verification = Verification(complete({**self._parameters, **fixed}), self._runner, self._clock, without=without, secrets=self._secrets)
+        parameters = complete({**self._parameters, **fixed})
+        verification = Verification(parameters, self._runner, self._clock, without=without, secrets=self._secrets)
         found = verification.run()
         self.facts |= {name: verification.answers[name] for name in ("celery", "alembic") if name in verification.answers}
         self.facts["latency"] = found["latency"]

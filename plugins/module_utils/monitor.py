@@ -11,6 +11,7 @@ that does not happen at all is told by the others, which look for it, and by the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -293,11 +294,9 @@ def _tell(setup: Setup, job: str, outcome: Outcome) -> None:
 
 
 def _broken(job: str, why: str, setup: Setup) -> Outcome:
-    try:
+    # Secrets that cannot be read, the run has not read either.
+    with contextlib.suppress(Problem):
         why = redact(why, setup.secrets())
-    except Problem:
-        # What cannot be read, the run has not read either.
-        pass
     remedy = f"Read `journalctl -u residency-scheduler-{job}`, and start it by hand: systemctl start residency-scheduler-{job}."
     failures = int(setup.values["failures"]) if job == "health" else 1
     return Outcome("failed", why, [judge(f"{job}: run", False, "a run to its end", why, remedy)], failures=failures, broken=True)
