@@ -75,8 +75,8 @@ LOGIN = {"path": "/api/v1/auth/nowhere", "method": "POST", "send": {"username": 
 DEMO = yaml.safe_load((ROOT / "inventories/demo/group_vars/scheduler.yml").read_text(encoding="utf-8"))
 
 
-#: Whose failures are searched where not all are: the release prints its whole environment, and a restore names much.
-SAMPLE = ("services", "rollback")
+#: Whose failure is searched where not all are: the release prints its whole environment.
+SAMPLE = ("services",)
 AFTERWARDS = ("deploy.yml", "backup.yml", "restore_drill.yml", "preflight.yml", "verify.yml")
 
 
@@ -150,7 +150,7 @@ def test_no_secret_leaks(prepared: Prepared, tmp_path: Path) -> None:
             runs.append(run)
             if run.rc != 2 or failing_role(run) != failure.role:
                 told.append(f"{failure.role}: {run.playbook} ended with {run.rc}, in {failing_role(run)}")
-        for playbook in AFTERWARDS if ALL else AFTERWARDS[:2]:
+        for playbook in AFTERWARDS if ALL else AFTERWARDS[:1]:
             # The database has logged why migrations failed.
             runs.append(play(server, playbook, "-e", "scheduler_version=v0.9.0", "-e", "verify_log_seconds=5", kept=kept))
             told += [] if runs[-1].rc == 0 else [f"{playbook} ended with {runs[-1].rc}: {runs[-1].output[-2000:]}"]

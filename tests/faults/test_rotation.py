@@ -12,6 +12,7 @@ from oracle import digest, look, violations
 from play import DEADLINE, play
 from test_server_faults import ALL
 
+pytestmark = pytest.mark.skipif(not ALL, reason="takes minutes")
 NEW = {"DB_PASSWORD": "Rotated0db7Kq2ZxVbN4mLp9WsTg8Rd1", "REDIS_PASSWORD": "Rotated0re3Hj6Yc5UwQe0FaXi2BnM7u"}
 BACK = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
 STAY = ("deploy.yml", "-e", "scheduler_version=v0.9.0")
@@ -91,7 +92,6 @@ def test_there_and_back(server: Server, rotation: tuple[str, ...]) -> None:
     assert not violations(server, [*there, *back], client, DEADLINE)
 
 
-@pytest.mark.skipif(not ALL, reason="takes minutes")
 @pytest.mark.parametrize(
     ("way", "wanted"), [(BACK, OLD_ONLY), (STAY, OLD_ONLY), (None, NEW_ONLY)], ids=["rollback", "no rotation after all", "the same again"]
 )
@@ -107,7 +107,6 @@ def test_a_cut_between_the_database_and_its_users(
     assert not violations(server, runs, client, DEADLINE)
 
 
-@pytest.mark.skipif(not ALL, reason="takes minutes")
 def test_a_secret_that_the_server_made_is_rotated_once(server: Server, rotation: tuple[str, ...], tmp_path: Path) -> None:
     extra = tmp_path / "fewer.json"
     fewer = {name: value for name, value in server.host["scheduler_secrets"].items() if name not in NEW}
