@@ -189,6 +189,7 @@ def test_a_renewal_changes_it_without_a_failed_request(server: Server, authority
     assert len(load.answers) > 20
 
 
+@pytest.mark.long
 def test_a_renewal_waits_for_a_deployment(server: Server, authority: Authority) -> None:
     server.ssh(f"mkdir -p $(dirname {LOCK}); flock {LOCK} sleep 6 >/dev/null 2>&1 & sleep 1")
     # Had it not waited, another would have the lock still.
@@ -209,6 +210,7 @@ def test_a_configuration_that_is_wrong_keeps_the_old_one_until_it_is_right(serve
     assert before != get(authority.server)[1] == serial_of(server.ssh(f"cat {TLS}/fullchain.pem"))
 
 
+@pytest.mark.long
 def test_a_wrong_answer_is_told_with_the_authoritys_reason(server: Server, authority: Authority) -> None:
     before = get(authority.server)[1]
     wrong = authority.variables(OTHER, challenge_dir="/tmp/elsewhere")
@@ -220,6 +222,7 @@ def test_a_wrong_answer_is_told_with_the_authoritys_reason(server: Server, autho
     assert get(authority.server)[1] == before
 
 
+@pytest.mark.long
 def test_without_an_authority_the_valid_one_stays_and_a_warning_says_so(server: Server, authority: Authority) -> None:
     before = get(authority.server)[1]
     authority.stop()
@@ -233,6 +236,7 @@ def test_without_an_authority_the_valid_one_stays_and_a_warning_says_so(server: 
     assert get(authority.server)[1] == before
 
 
+@pytest.mark.long
 def test_before_a_first_deployment_the_run_itself_answers(server: Server, authority: Authority) -> None:
     server.ssh(f"docker stop {NGINX} >/root/stopped; certbot delete --non-interactive --cert-name {P}; rm -f {TLS}/*.pem")
     server.ssh(f"rm -rf {STATE}/acme")

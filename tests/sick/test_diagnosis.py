@@ -135,7 +135,7 @@ def test_the_first_cause_is_right_in_nine_of_ten() -> None:
     ("make", "mend", "cause"),
     [
         (f"mv {HOME}/.env {HOME}/.env.aside", f"mv {HOME}/.env.aside {HOME}/.env", "config.env_missing"),
-        (f"mv {STATE}/releases {STATE}/aside", f"mv {STATE}/aside {STATE}/releases", ""),
+        pytest.param(f"mv {STATE}/releases {STATE}/aside", f"mv {STATE}/aside {STATE}/releases", "", marks=pytest.mark.long),
         ("kill -STOP $(pidof dockerd)", "kill -CONT $(pidof dockerd)", "docker.down"),
     ],
     ids=["without .env", "without a ledger", "while Docker hangs"],

@@ -302,7 +302,9 @@ def test_the_healthy_stack_has_no_cause(server: Server) -> None:
     assert (checked.causes, checked.bundle) == ([], {})
 
 
-@pytest.mark.parametrize("sick", [pytest.param(sick, id=sick.name, marks=() if sick.name in SAMPLE else pytest.mark.long) for sick in CASES])
+@pytest.mark.parametrize(
+    "sick", [pytest.param(sick, id=sick.name, marks=() if sick.name in SAMPLE else pytest.mark.long) for sick in CASES]
+)
 def test_it_is_caught_by_name(sick: Sick, server: Server) -> None:
     try:
         server.ssh(sick.make)
