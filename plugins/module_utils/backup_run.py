@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import backups, dump, ledger, metrics
-from ansible_collections.residency.scheduler.plugins.module_utils.check import judge
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
 from ansible_collections.residency.scheduler.plugins.module_utils.containers import read_containers
@@ -48,13 +48,12 @@ def run(parameters: Mapping[str, Any], check_mode: bool, runner: Runner, now: da
     seconds = {**manifest["seconds"], "whole": round(time.monotonic() - started, 3)}
     found = f"{name}, {dump.readable(manifest['dump']['bytes'])}, {dump.rows_of(Facts.from_dict(manifest['facts']))}, read back"
     evidence = judge("database: backup", True, "a backup that was read back", found, "", seconds["whole"], topic="backup")
-    _write_metrics(parameters, project, manifest, seconds["whole"])
     return {
         **result,
         "manifest": manifest,
         "swept": swept,
         "seconds": seconds,
-        "checks": [evidence.to_dict()],
+        "checks": [check.to_dict() for check in (evidence, *_write_metrics(parameters, project, manifest, seconds["whole"]))],
     }
 
 
@@ -85,11 +84,17 @@ def _needed(parameters: Mapping[str, Any]) -> list[str]:
     return [str(record["backup"]) for record in records if record.get("backup") and not record["pruned"]]
 
 
-def _write_metrics(parameters: Mapping[str, Any], project: Project, manifest: Mapping[str, Any], seconds: float) -> None:
+def _write_metrics(parameters: Mapping[str, Any], project: Project, manifest: Mapping[str, Any], seconds: float) -> list[Check]:
+    """Write the figures for Prometheus, and return what hindered that: the backup is good without them."""
     created = datetime.fromisoformat(manifest["created"]).timestamp()
     gauges = [
         metrics.Gauge("residency_scheduler_backup_created_timestamp_seconds", "Time of the newest backup.", created),
         metrics.Gauge("residency_scheduler_backup_size_bytes", "Size of the newest backup's dump.", manifest["dump"]["bytes"]),
         metrics.Gauge("residency_scheduler_backup_duration_seconds", "How long the newest backup took.", seconds),
     ]
-    metrics.write(parameters["metrics_dir"], "backup", project.name, gauges)
+    try:
+        metrics.write(parameters["metrics_dir"], "backup", project.name, gauges)
+    except Problem as problem:
+        found = f"{problem.what}: {problem.why}"
+        return [judge("database: figures of the backup", False, "written", found, problem.remedy, otherwise="warn", topic="backup")]
+    return []

@@ -133,7 +133,7 @@ def backup(setup: Setup) -> Outcome:
                 Gauge("residency_scheduler_backup_success", "Whether the last scheduled backup succeeded.", int(good)),
                 Gauge("residency_scheduler_backup_attempt_timestamp_seconds", "When it was tried.", attempt.timestamp()),
             ]
-            metrics.write(values["metrics_dir"], "backup_attempt", project["name"], gauges)
+            _write_figures(setup, "backup_attempt", project["name"], gauges)
         lines = [f"{check['subject']}: {check['found']}" for check in result["checks"]]
         return Outcome(lines=[*lines, *(_offsite(setup, project["name"]) if values["offsite"] else [])])
 
@@ -144,8 +144,14 @@ def _offsite(setup: Setup, project: str) -> list[str]:
     parameters = {**values["offsite"], "path": backups.folder(values["backup"]["backup_dir"]), "timeout": values["backup"]["timeout"]}
     result = restic.run(parameters, False, SubprocessRunner())
     gauge = Gauge("residency_scheduler_offsite_timestamp_seconds", "When the last copy left the server.", datetime.now(UTC).timestamp())
-    metrics.write(values["metrics_dir"], "offsite", project, [gauge])
+    _write_figures(setup, "offsite", project, [gauge])
     return [f"{check['subject']}: {check['found']}" for check in result["checks"]]
+
+
+def _write_figures(setup: Setup, name: str, project: str, gauges: Sequence[Gauge]) -> None:
+    """Write figures of what is done already; the health check tells of a folder that takes none."""
+    with contextlib.suppress(Problem):
+        metrics.write(setup.values["metrics_dir"], name, project, gauges)
 
 
 def restore_drill(setup: Setup) -> Outcome:

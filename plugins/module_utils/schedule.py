@@ -18,6 +18,9 @@ from ansible_collections.residency.scheduler.plugins.module_utils.check import C
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.run_lock import is_held, wait_until
 
+#: How far a time may lie ahead of the clock, which is set now and then.
+AHEAD = timedelta(minutes=5)
+
 
 @dataclass(frozen=True)
 class Job:
@@ -70,12 +73,15 @@ def judge_runs(
         run = runs.get(job.name, Run(job.name))
         unit = f"residency-scheduler-{job.name}"
         look = f"Look at `systemctl list-timers {unit}.timer` and `journalctl -u {unit}` (with cron: at the syslog), and start it by hand."
-        done = [datetime.fromisoformat(run.good)] if run.good else []
-        last = max([*done, *([good[job.name]] if job.name in good else [])], default=None)
+        done = [*([datetime.fromisoformat(run.good)] if run.good else []), *([good[job.name]] if job.name in good else [])]
+        # A clock that was ahead would hide for as long that nothing runs.
+        last = max((then for then in done if then - now <= AHEAD), default=None)
         age = now - (last or since)
         why = f"; the last try {run.verdict}: {run.why}" if run.verdict in ("failed", "skipped") else ""
         found = f"{'the last one' if last else 'none; set up'} {readable(age)} ago{why}"
         overdue = age.total_seconds() > job.max_age
+        if done and not last:
+            found, overdue = f"the last one is dated {_stamp(max(done))}, which is yet to come; look at the clock (timedatectl)", True
         # What is not due yet is no finding, and no evidence either.
         topic = f"schedule_{job.name}" if last or overdue else ""
         expected = f"within {readable(timedelta(seconds=job.max_age))}"

@@ -37,6 +37,16 @@ def test_a_backup_says_what_is_in_it(server: Server) -> None:
     assert b"SCRAM-SHA-256$" not in everything
 
 
+def test_a_backup_is_good_though_its_figures_cannot_be_written(server: Server) -> None:
+    folder = server.folder / "metrics"
+    folder.write_text("in its place", encoding="utf-8")
+    taken = server.dump(metrics_dir=str(folder))
+    assert [check["verdict"] for check in taken["checks"]] == ["pass", "warn"]
+    assert str(folder) in taken["checks"][1]["found"]
+    assert taken["checks"][1]["remedy"]
+    folder.unlink()
+
+
 def test_the_manifest_is_of_the_snapshot_that_was_dumped(server: Server) -> None:
     """Rows that are written while the dump runs are in both, or in neither."""
     done = threading.Event()

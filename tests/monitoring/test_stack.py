@@ -185,6 +185,14 @@ def test_secrets_are_in_closed_files_alone(server: Server) -> None:
     assert "canary" not in server.sh("docker compose -p residency-monitoring logs 2>&1")
 
 
+def test_the_secrets_of_a_channel_that_is_gone_go(server: Server) -> None:
+    fewer = [{name: value for name, value in channel.items() if name != "headers"} for channel in CHANNELS]
+    assert changed(server.play("stack", monitoring_channels=fewer)) > 0
+    assert server.sh(f"ls {STACK}/secrets/alertmanager").split() == ["0-url"]
+    assert changed(server.play("stack", monitoring_channels=fewer)) == 0
+    assert changed(server.play("stack")) > 0
+
+
 def test_a_new_password_reaches_the_exporter(server: Server) -> None:
     new = b"ALTER ROLE scheduler PASSWORD 'canaryNew2Vb'"
     server.sh("docker exec -i residency-scheduler-db-1 psql -qU scheduler residency_scheduler", new)

@@ -384,9 +384,13 @@ def test_without_systemd_cron_starts_the_program(server: Server) -> None:
     wait_for(lambda: json.loads(server.ssh(f"cat {FOLDER}/runs/health.json"))["verdict"] == "good", 90)
 
 
-def test_absent_removes_everything(server: Server) -> None:
+def test_absent_removes_everything_once_what_is_at_work_has_ended(server: Server, receivers: Receivers) -> None:
+    play(server, "monitoring.yml", **receivers.variables())
+    before = backups(server)
+    server.ssh("systemctl start --no-block residency-scheduler-backup")
     first = play(server, "monitoring.yml", "--diff", monitoring_state="absent")
     assert (first.rc, first.changed > 0) == (0, True), first.output
+    assert len(backups(server)) == len(before) + 1
     second = play(server, "monitoring.yml", monitoring_state="absent")
     assert (second.rc, second.changed) == (0, 0), second.output
     left = server.ssh(

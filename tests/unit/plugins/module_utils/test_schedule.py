@@ -36,6 +36,17 @@ GOOD = Run("backup", "2026-01-30T02:00:00+00:00", "2026-01-30T02:00:09+00:00", "
             ["backup: last good run"],
             "the last one 11 days ago; the last try skipped: somebody deploys",
         ),
+        # The clock was set between the run and now; by a little, and by a day.
+        (replace(GOOD, good="2026-01-31T02:04:00+00:00"), 0, None, [], [], ""),
+        (
+            replace(GOOD, good="2026-02-01T02:00:00+00:00"),
+            0,
+            None,
+            [],
+            ["backup: last good run"],
+            "the last one is dated 2026-02-01T02:00:00+00:00, which is yet to come; look at the clock (timedatectl)",
+        ),
+        (replace(GOOD, good="2026-02-01T02:00:00+00:00"), 0, NOW - timedelta(hours=3), [], [], ""),
     ],
 )
 def test_judge_runs(run: Run, hours: int, by_hand: datetime | None, running: list[str], subjects: list[str], found: str) -> None:
