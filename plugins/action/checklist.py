@@ -69,7 +69,7 @@ class ActionModule(ActionBase):
         answered = complete([Line.from_dict(line) for line in given["lines"]], given["checks"], given["answers"])
         facts = _facts(given, variables)
         report = document(answered, facts)
-        shown = {**facts, **self._write(report, given["reports_dir"])}
+        shown = {**facts, **self._write(report, facts, given["reports_dir"])}
         for text, colour in report_text.render(answered, shown):
             self._display.display(text, color=colour)
         verdict = overall(answered)
@@ -86,12 +86,14 @@ class ActionModule(ActionBase):
         }
         return result if verdict != "fail" else {**result, "failed": True, "msg": failure_message(answered)}
 
-    def _write(self, report: dict[str, Any], folder: str | None) -> dict[str, str]:
+    def _write(self, report: dict[str, Any], facts: dict[str, Any], folder: str | None) -> dict[str, str]:
         """Write both files and return their paths; a folder that cannot be written is told, and fails nothing."""
         if not folder or self._task.check_mode:
             return {}
         stamp = re.sub(r"[^0-9]", "", report["finished"][:19])
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{report['host']}-{report['release'].get('version') or 'unknown'}-{stamp}")
+        # A restore drill, say, proves nothing of a release.
+        what = report["release"].get("version") or facts["title"].lower()
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", f"{report['host']}-{what}-{stamp}")
         paths = {"json": os.path.join(folder, f"{name}.json"), "html": os.path.join(folder, f"{name}.html")}
         try:
             os.makedirs(folder, mode=0o750, exist_ok=True)
