@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -173,6 +174,14 @@ def read_stats(names: Sequence[str], runner: Runner) -> list[dict[str, str]]:
     wanted = ("Name", "CPUPerc", "MemUsage", "MemPerc", "NetIO", "BlockIO", "PIDs")
     found = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
     return [{key: str(item.get(key, "")) for key in wanted} for item in sorted(found, key=lambda item: str(item.get("Name")))]
+
+
+def read_memory_kills(project: str, seconds: float, runner: Runner) -> dict[str, int]:
+    """Return how often the kernel killed a process for its memory within the last *seconds*, by container; Docker keeps 256 events."""
+    chosen = ["--filter", "event=oom", "--filter", f"label=com.docker.compose.project={project}"]
+    form = ["--format", "{{ .Actor.Attributes.name }}"]
+    asked = runner.run(["docker", "events", "--since", f"{seconds:.0f}s", "--until", "0s", *chosen, *form], timeout=20)
+    return dict(Counter(require(asked, "Asking for Docker's events failed", "Repeat it by hand.").stdout.split()))
 
 
 # ---- services and their environment --------------------------------------------------------------------------------------

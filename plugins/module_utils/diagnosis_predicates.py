@@ -156,16 +156,19 @@ def failed(evidence: Evidence) -> Iterable[Found]:
 
 def oom(evidence: Evidence) -> Iterable[Found]:
     for name in evidence.names():
-        killed = [item for item in evidence.of(name) if _killed(item)]
+        killed = [item for item in evidence.of(name) if _killed(evidence, item)]
         if killed:
             limit = killed[0].memory_limit
             limited = f"its limit is {limit / 2**20:.0f} MB" if limit else "it has no limit of its own"
             yield Found(tuple(f"{item.name}: {_ended(item)}; {limited}" for item in killed), name, words={"container": killed[0].name})
 
 
-def _killed(container: Seen) -> bool:
+def _killed(evidence: Evidence, container: Seen) -> bool:
     if container.oom_killed:
         return container.state != "running" or crashes(container)
+    # Docker forgets it with the next start; its events do not.
+    if crashes(container) and (evidence.facts.get("memory_kills") or {}).get(container.name):
+        return True
     # Where a child of the first process was killed, Docker may not know of it.
     return container.exit_code == _OUT_OF_MEMORY and container.memory_limit > 0 and container.state == "restarting"
 
@@ -178,7 +181,7 @@ def _ended(container: Seen) -> str:
 
 def crash_loop(evidence: Evidence) -> Iterable[Found]:
     for name in evidence.names():
-        bad = [item for item in evidence.crashing() if item.service == name and not _killed(item)]
+        bad = [item for item in evidence.crashing() if item.service == name and not _killed(evidence, item)]
         if bad:
             reason = evidence.reason(bad[0])
             because = "database.ahead" if any(_UNKNOWN_REVISION.search(line) for line in reason) else ""
@@ -186,7 +189,7 @@ def crash_loop(evidence: Evidence) -> Iterable[Found]:
             yield Found(told, name, words={"container": bad[0].name}, because=because)
             continue
         again = [check for item in evidence.of(name) for check in evidence.failed("containers", f"^{re.escape(item.name)}: restarts$")]
-        if again and not [item for item in evidence.of(name) if _killed(item)]:
+        if again and not [item for item in evidence.of(name) if _killed(evidence, item)]:
             container = next((item for item in evidence.of(name) if item.name == again[0].subject.partition(": ")[0]), None)
             yield Found(told_by(again) + tuple(evidence.reason(container) if container else ()), name)
 

@@ -24,6 +24,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.diagnosis_fact
     parse_seen,
     read_docker,
     read_host,
+    read_memory_kills,
     read_stats,
 )
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import parse_services
@@ -111,6 +112,11 @@ def test_docker_answers_or_it_is_told_why_not(answers: Any, expected: dict[str, 
     found = read_docker(fake)
     assert {name: found[name] for name in expected} == expected
     assert fake.finished()
+
+
+def test_kills_by_the_kernel_are_counted_by_container(runner: Any) -> None:
+    asked = "docker events --since 600s --until 0s --filter event=oom --filter label=com.docker.compose.project=p"
+    assert read_memory_kills("p", 600.0, runner((asked, "p-backend\np-db\np-backend\n"))) == {"p-backend": 2, "p-db": 1}
 
 
 def test_figures_by_container(runner: Any) -> None:

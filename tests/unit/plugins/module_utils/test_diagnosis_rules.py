@@ -148,6 +148,13 @@ CASES = [
         told="by anna: leak",
     ),
     Sick("service.out_of_memory backend", containers={"backend": {**LOOP, "oom_killed": True, "exit_code": 137}}, told="limit is 1024 MB"),
+    # Seen in the moment in which it has been started once more.
+    Sick(
+        "service.out_of_memory backend",
+        containers={"backend": {"restarts": 7, "up": 0.2}},
+        facts={"memory_kills": {"p-backend": 3}},
+        told="limit is 1024 MB",
+    ),
     Sick("service.out_of_memory backend", containers={"backend": {**LOOP, "exit_code": 137}}, told="exit code 137"),
     Sick(
         "service.crashes backend",
