@@ -105,7 +105,7 @@ class Diagnosis:
                 "network": lambda: diagnosis_network.examine(self._seen, self._needed, self._runner, self._secrets),
                 "stats": lambda: diagnosis_facts.read_stats([item.name for item in self._seen if item.pid], self._runner),
                 "memory_kills": lambda: diagnosis_facts.read_memory_kills(
-                    self._project.name, float(self._parameters["seconds"]), self._runner
+                    self._project.name, self._seen, float(self._parameters["seconds"]), self._runner
                 ),
                 "environment": self._compare_environment,
                 "database": self._ask_database,

@@ -57,6 +57,7 @@ class Seen:
     health_log: tuple[str, ...]
     environment: Mapping[str, str]
     one_off: bool = False
+    id: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return what a report shows of it."""
@@ -96,6 +97,7 @@ def parse_seen(text: str, now: datetime) -> list[Seen]:
                 health_log=tuple(f"{entry.get('ExitCode')}: {' '.join(str(entry.get('Output') or '').split())}" for entry in log),
                 environment=container.environment,
                 one_off=container.one_off,
+                id=str(item.get("Id") or ""),
             )
         )
     return found
@@ -176,12 +178,14 @@ def read_stats(names: Sequence[str], runner: Runner) -> list[dict[str, str]]:
     return [{key: str(item.get(key, "")) for key in wanted} for item in sorted(found, key=lambda item: str(item.get("Name")))]
 
 
-def read_memory_kills(project: str, seconds: float, runner: Runner) -> dict[str, int]:
+def read_memory_kills(project: str, containers: Sequence[Seen], seconds: float, runner: Runner) -> dict[str, int]:
     """Return how often the kernel killed a process for its memory within the last *seconds*, by container; Docker keeps 256 events."""
     chosen = ["--filter", "event=oom", "--filter", f"label=com.docker.compose.project={project}"]
-    form = ["--format", "{{ .Actor.Attributes.name }}"]
+    form = ["--format", "{{ .Actor.ID }}"]
     asked = runner.run(["docker", "events", "--since", f"{seconds:.0f}s", "--until", "0s", *chosen, *form], timeout=20)
-    return dict(Counter(require(asked, "Asking for Docker's events failed", "Repeat it by hand.").stdout.split()))
+    kills = Counter(require(asked, "Asking for Docker's events failed", "Repeat it by hand.").stdout.split())
+    # By their ids: an earlier container had the same name.
+    return {item.name: kills[item.id] for item in containers if kills[item.id]}
 
 
 # ---- services and their environment --------------------------------------------------------------------------------------

@@ -343,7 +343,7 @@ RULES: tuple[Rule, ...] = (
         (_LOG, "nsenter --net=/proc/$(docker inspect --format '{{{{.State.Pid}}}}' {container})/ns/net ss -tln"),
         predicates.not_listening,
         breaks=True,
-        follows=("redis.no_answer", "database.no_answer"),
+        follows=("redis.no_answer", "database.no_answer", "service.restarted"),
     ),
     Rule(
         "tls.key_mismatch",

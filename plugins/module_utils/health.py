@@ -292,7 +292,9 @@ def _look(wanted: Wanted, containers: Sequence[Container], probe: ProbeOne, rest
     mine = _of(wanted, containers)
     verdict = judge_containers(wanted, mine, restarts_before)
     running = [container for container in mine if container.state == "running"]
-    if not running or verdict.status == "failed":
+    # Another image than the release's answers as well, or does not, which may be what is wrong.
+    beside_image = [check for check in failed(verdict.checks) if not check.subject.endswith(": image")]
+    if not running or (verdict.status == "failed" and beside_image):
         return verdict
     probed = probe(wanted.service, running)
     status = _worse(verdict.status, "waiting") if failed(probed) else verdict.status

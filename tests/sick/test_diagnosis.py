@@ -69,7 +69,7 @@ class Bad:
 
 BACKEND = f"{PROJECT}-backend"
 CASES = [
-    Bad("bad-health", "backend", wait_for(BACKEND, "json .State.Health.Log", "503"), "service.unhealthy backend", "503"),
+    Bad("bad-health", "backend", wait_for(BACKEND, ".State.Running", "true") + "; sleep 6", "service.unhealthy backend", "503"),
     Bad("dies-after-20s", "backend", wait_for(BACKEND, ".RestartCount", "^1"), "service.restarted backend", "started again 1 times"),
     Bad("bad-crash", "backend", wait_for(BACKEND, ".RestartCount", "^[2-9]"), "service.crashes backend", "KeyError: 'default'"),
     Bad("oom", "backend", wait_for(BACKEND, ".RestartCount", "^[2-9]"), "service.out_of_memory backend", "32 MB"),

@@ -116,7 +116,8 @@ def test_docker_answers_or_it_is_told_why_not(answers: Any, expected: dict[str, 
 
 def test_kills_by_the_kernel_are_counted_by_container(runner: Any) -> None:
     asked = "docker events --since 600s --until 0s --filter event=oom --filter label=com.docker.compose.project=p"
-    assert read_memory_kills("p", 600.0, runner((asked, "p-backend\np-db\np-backend\n"))) == {"p-backend": 2, "p-db": 1}
+    seen = [replace(EMPTY, name="p-backend", id="a1"), replace(EMPTY, name="p-db", id="b2")]
+    assert read_memory_kills("p", seen, 600.0, runner((asked, "a1\nof-before\na1\n"))) == {"p-backend": 2}
 
 
 def test_figures_by_container(runner: Any) -> None:

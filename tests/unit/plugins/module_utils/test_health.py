@@ -200,6 +200,13 @@ def test_an_exited_container_ends_the_wait_and_is_not_probed() -> None:
     assert (verdicts[0].status, seconds) == ("failed", 0)
 
 
+def test_another_image_ends_the_wait_and_is_asked_all_the_same() -> None:
+    other = replace(UP, image_id="sha256:" + "f" * 64)
+    verdict = watch(ONE, lambda: [other], lambda *_: [BAD], FakeClock(), wait=600, hold=0).verdicts[0]
+    assert verdict.status == "failed"
+    assert [check.subject for check in verdict.checks if check.verdict == "fail"] == [f"{UP.name}: image", BAD.subject]
+
+
 def test_a_crash_loop_ends_the_wait_early() -> None:
     clock = FakeClock()
     restarting = replace(UP, state="restarting", health="none", exit_code=3)
