@@ -244,14 +244,17 @@ def image_gone(evidence: Evidence) -> Iterable[Found]:
 
 
 def _unreached(evidence: Evidence) -> list[tuple[Seen, str, Mapping[str, Any]]]:
-    """Return who does not reach whom, where both run: container, service that is not reached, and how it was tried."""
+    """Return who does not reach whom, where both run: container, service that is not reached, and how it was tried.
+
+    What ends again and again may have ended while it was looked at, and with it its network.
+    """
     network = evidence.facts.get("network") or {}
     running = {item.service for item in evidence.containers if item.state == "running" and not crashes(item)}
     return [
         (container, str(way["name"]), way)
         for container in evidence.containers
         for way in (network.get(container.name) or {}).get("reaches", ())
-        if way["error"] and way["name"] in running and not container.one_off
+        if way["error"] and way["name"] in running and not container.one_off and not crashes(container)
     ]
 
 
