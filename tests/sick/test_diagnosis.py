@@ -6,6 +6,7 @@ hand, from the release's own files, as `docker compose up` without any guard wou
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,6 +130,30 @@ def test_the_first_cause_is_right_in_nine_of_ten() -> None:
     wrong = {name: f"{named or 'none'} in place of {cause}" for name, (cause, named) in FIRST_CAUSES.items() if named != cause}
     print("\n".join(f"{name}: {named}" for name, (_cause, named) in FIRST_CAUSES.items()))
     assert len(wrong) <= len(FIRST_CAUSES) // 10, wrong
+
+
+def test_what_the_checklist_asks_in_troubleshooting_is_told(server: Server) -> None:
+    """Where the checklist has a command, the bundle has what it would show, here of a stack that is well."""
+    bundle = diagnose(server, verify_log_seconds=5).bundle
+    facts = {path[6:-5]: json.loads(text) for path, text in bundle.items() if path.startswith("facts/")}
+    checks = {check["subject"]: check for check in json.loads(bundle["checks.json"])}
+    # alembic current, alembic history
+    assert facts["alembic"]["current"] == facts["alembic"]["heads"] == [facts["alembic"]["history"][-1]["revision"]]
+    assert all(step["applied"] for step in facts["alembic"]["history"])
+    # docker compose logs, docker stats, df
+    assert "INFO:" in bundle[f"logs/{BACKEND}.txt"]
+    assert "iB / " in {figures["Name"]: figures["MemUsage"] for figures in facts["stats"]}[BACKEND]
+    assert all(room["size"] > room["free"] > 0 for room in facts["host"]["file_systems"])
+    # netstat, ping
+    assert facts["network"][BACKEND]["listens"] == ["0.0.0.0:8000"]
+    assert {way["name"]: way["error"] for way in facts["network"][BACKEND]["reaches"]} == {"db": "", "redis": ""}
+    # env | grep, whose values diagnose() searches for
+    assert "DATABASE_URL" in facts["environment"][BACKEND]["names"]
+    # inspect active, and a ping of Redis
+    assert len(facts["celery"]["nodes"]) == 2
+    assert checks["redis: write and read"]["verdict"] == "pass"
+    # The last deployments
+    assert facts["ledger"]["releases"][-1]["verdict"] == "good"
 
 
 @pytest.mark.parametrize(
