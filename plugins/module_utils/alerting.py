@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import notification
+from ansible_collections.residency.scheduler.plugins.module_utils.backups import AHEAD
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.notification import Channel, Message
@@ -79,12 +80,17 @@ def decide(
         old = before.get(check.subject, Entry(check.subject, "", "", "", now.isoformat(timespec="seconds")))
         known[check.subject] = replace(old, expected=check.expected, found=check.found, remedy=check.remedy, runs=old.runs + 1)
     new = [entry for entry in known.values() if not entry.told and entry.runs >= failures]
-    again = [entry for entry in known.values() if entry.told and now - datetime.fromisoformat(entry.told) >= remind - _EARLY]
+    again = [entry for entry in known.values() if entry.told and _is_due(now - datetime.fromisoformat(entry.told), remind)]
     # One that nobody was told of ends without a word.
     ended = [replace(entry, runs=0) for subject, entry in before.items() if subject not in known and entry.told]
     stamp = now.isoformat(timespec="seconds")
     told = {**known, **{entry.subject: replace(entry, told=stamp) for entry in [*new, *again]}}
     return Decision(tuple(new), tuple(again), tuple(ended), {**known, **{entry.subject: entry for entry in ended}}, told)
+
+
+def _is_due(since: timedelta, remind: timedelta) -> bool:
+    # A time that is yet to come was noted while the clock was ahead.
+    return since >= remind - _EARLY or since < -AHEAD
 
 
 def messages(decision: Decision, facts: Mapping[str, str]) -> list[Message]:

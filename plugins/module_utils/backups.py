@@ -31,6 +31,8 @@ DUMP, ROLES, MANIFEST, SUMS = "database.dump", "roles.sql", "manifest.json", "SH
 #: Why a backup was taken. Each pool is pruned by itself: many deployments never push the daily ones out.
 POOLS = ("scheduled", "deployment", "restore")
 _STAMP = "%Y%m%d_%H%M%S"
+#: How far a time may lie ahead of the clock, which is set now and then.
+AHEAD = timedelta(minutes=5)
 _PARTIAL = ".partial_"
 
 
@@ -225,11 +227,16 @@ def whole(backup_dir: str, database: str) -> list[Backup]:
 def newest(backup_dir: str, database: str) -> Backup:
     """Return the newest backup of any pool.
 
+    One that is dated after now was taken while the clock was ahead, and is passed over: it would stay the newest for as long.
+
     :raises Problem: there is none; the newest folder is damaged is one as well, rather than an older backup unasked.
     """
-    listed = sorted(names(backup_dir, database), key=lambda name: name.removeprefix(f"{database}_")[:15])
+    stamps = {name: name.removeprefix(f"{database}_")[:15] for name in names(backup_dir, database)}
+    latest = f"{now_utc() + AHEAD:{_STAMP}}"
+    listed = sorted((name for name, stamp in stamps.items() if stamp <= latest), key=lambda name: stamps[name])
     if not listed:
-        why = f"{folder(backup_dir)} has no backup of {database}"
+        ahead = f", but {len(stamps)} dated after now" if stamps else ""
+        why = f"{folder(backup_dir)} has no backup of {database}{ahead}"
         raise Problem("Looking for the newest backup failed", why, "Take one: ansible-playbook playbooks/backup.yml.")
     return read(backup_dir, listed[-1])
 

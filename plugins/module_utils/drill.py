@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import backups, dump, metrics, side_database
 from ansible_collections.residency.scheduler.plugins.module_utils.backups import Backup
-from ansible_collections.residency.scheduler.plugins.module_utils.check import judge
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.command import Runner
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
 from ansible_collections.residency.scheduler.plugins.module_utils.files import write_text
@@ -69,30 +69,46 @@ def prove(task: Task) -> dict[str, Any]:
     whole = time.monotonic() - started
     found = f"{backup.name}, {dump.rows_of(backup.facts)}, as its manifest says, in {restored:.1f} s"
     evidence = judge("database: restore drill", True, "a backup that restores", found, "", restored, topic="restore_drill")
-    _record(task, {"verdict": "good", "backup": backup.brief(), "restore_seconds": round(restored, 3)}, whole)
+    untold = _record(task, {"verdict": "good", "backup": backup.brief(), "restore_seconds": round(restored, 3)}, whole)
     return {
         "changed": True,
         "backup": backup.brief(),
         "seconds": {"restore": round(restored, 3), "whole": round(whole, 3)},
         "swept": swept,
-        "checks": [evidence.to_dict()],
+        "checks": [check.to_dict() for check in (evidence, *untold)],
         "diff": diff(task.postgres.database, "", ""),
     }
 
 
-def _record(task: Task, outcome: Mapping[str, Any], seconds: float) -> None:
-    """Write the outcome of a drill into the ledger, and its figures for Prometheus."""
+def _record(task: Task, outcome: Mapping[str, Any], seconds: float) -> list[Check]:
+    """Write the outcome of a drill into the ledger, and its figures for Prometheus; return what hindered that.
+
+    A disk that is full makes no good drill a failed one, and must not hide why one has failed.
+    """
     record = {"kind": "restore drill", "finished": backups.now_utc().isoformat(), "seconds": round(seconds, 3), **outcome}
-    if task.parameters["state_dir"]:
-        path = os.path.join(task.parameters["state_dir"], "drills", f"{task.now:%Y%m%dT%H%M%SZ}.json")
-        write_text(path, json.dumps(record, indent=2, sort_keys=True) + "\n", 0o640)
+    path = os.path.join(task.parameters["state_dir"] or "", "drills", f"{task.now:%Y%m%dT%H%M%SZ}.json")
     good = outcome["verdict"] == "good"
     gauges = [
         metrics.Gauge("residency_scheduler_restore_drill_success", "Whether the last restore drill succeeded.", int(good)),
         metrics.Gauge("residency_scheduler_restore_drill_timestamp_seconds", "Time of the last restore drill.", task.now.timestamp()),
         metrics.Gauge("residency_scheduler_restore_drill_duration_seconds", "How long the last restore drill took.", seconds),
     ]
-    metrics.write(task.parameters["metrics_dir"], "restore_drill", task.project.name, gauges)
+    untold = []
+    try:
+        metrics.write(task.parameters["metrics_dir"], "restore_drill", task.project.name, gauges)
+    except Problem as problem:
+        untold.append(_unwritten("figures", problem))
+    try:
+        if task.parameters["state_dir"]:
+            write_text(path, json.dumps(record, indent=2, sort_keys=True) + "\n", 0o640)
+    except Problem as problem:
+        untold.append(_unwritten("record", problem))
+    return untold
+
+
+def _unwritten(what: str, problem: Problem) -> Check:
+    found = f"{problem.what}: {problem.why}"
+    return judge(f"database: {what} of the drill", False, "written", found, problem.remedy, otherwise="warn", topic="restore_drill")
 
 
 def diff(database: str, before: str, after: str) -> dict[str, str]:

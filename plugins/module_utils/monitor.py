@@ -16,6 +16,7 @@ import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -42,7 +43,13 @@ from ansible_collections.residency.scheduler.plugins.module_utils.files import r
 from ansible_collections.residency.scheduler.plugins.module_utils.health import SystemClock
 from ansible_collections.residency.scheduler.plugins.module_utils.metrics import Gauge
 from ansible_collections.residency.scheduler.plugins.module_utils.monitor_health import Looked
-from ansible_collections.residency.scheduler.plugins.module_utils.monitor_setup import HEALTH, MAINTENANCE, SAMPLES, Setup
+from ansible_collections.residency.scheduler.plugins.module_utils.monitor_setup import (
+    HEALTH,
+    LONGEST_MAINTENANCE,
+    MAINTENANCE,
+    SAMPLES,
+    Setup,
+)
 from ansible_collections.residency.scheduler.plugins.module_utils.postgres import Postgres, find
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
 from ansible_collections.residency.scheduler.plugins.module_utils.schedule import Run, begin, end, judge_runs
@@ -71,6 +78,8 @@ class Outcome:
 
 
 Work = Callable[[Setup], Outcome]
+#: After so many seconds of uptime a database that does not answer is not just coming up.
+BOOT_SECONDS = 600.0
 
 
 def health(setup: Setup) -> Outcome:
@@ -119,6 +128,7 @@ def _heartbeat(url: str) -> Check:
 def backup(setup: Setup) -> Outcome:
     """Take the scheduled backup, and copy it off the server where that is wanted."""
     values, attempt = setup.values, now_utc()
+    _wait_for_database(setup)
     with run_lock.taken(str(values["lock_file"]), setup.holder("backup"), float(values["wait"])) as holder:
         if holder:
             return Outcome("skipped", f"another run works on this server: {holder}")
@@ -157,6 +167,7 @@ def _write_figures(setup: Setup, name: str, project: str, gauges: Sequence[Gauge
 def restore_drill(setup: Setup) -> Outcome:
     """Prove that the newest backup restores."""
     values = setup.values
+    _wait_for_database(setup)
     with run_lock.taken(str(values["lock_file"]), setup.holder("drill"), float(values["wait"])) as holder:
         if holder:
             return Outcome("skipped", f"another run works on this server: {holder}")
@@ -182,11 +193,26 @@ def _postgres(setup: Setup) -> Postgres:
     return find(Project.from_parameters(setup.project(setup.release())), _database_service(setup), SubprocessRunner())
 
 
+def _wait_for_database(setup: Setup) -> None:
+    """Give a database time that comes up with the server: what was missed meanwhile is made up for at once."""
+    with open("/proc/uptime", encoding="ascii") as stream:
+        up = float(stream.read().split()[0])
+    until = time.monotonic() + BOOT_SECONDS - up
+    while time.monotonic() < until:
+        try:
+            _postgres(setup).rows("SELECT 1 AS one", "Waiting for the database failed", timeout=10)
+        except Problem:
+            time.sleep(2.0)
+        else:
+            return
+
+
 def follow(setup: Setup) -> Outcome:
     """Look what is due of the tasks after a deployment, and write the short reports."""
+    muted = setup.muted(datetime.now(UTC))
     listing = _listing(setup)
     items = [follow_up.Item(**item) for item in listing["items"]]
-    return Outcome(checks=follow_up.judge_items(items), lines=listing["lines"])
+    return Outcome(checks=follow_up.judge_items(items), lines=listing["lines"], muted=muted)
 
 
 def _listing(setup: Setup) -> dict[str, Any]:
@@ -198,8 +224,7 @@ def _listing(setup: Setup) -> dict[str, Any]:
     rooms = capacity.read_rooms(values["disk_paths"])
     samples = capacity.read_samples(setup.path(SAMPLES))
     sizes = [sample.used[capacity.DATABASE] for sample in samples if capacity.DATABASE in sample.used]
-    seen = json.loads(read_text(setup.path(HEALTH)) or "{}").get("checks", [])
-    checks = [*(Check(**check) for check in seen), *evidence, *_silence(setup, now, "")]
+    checks = [*_last_health(setup, now), *evidence, *_silence(setup, now, "")]
     deployed = datetime.fromisoformat(str(release.get("at") or release["started"]))
     answers = follow_up.read_answers(setup.state_dir, str(release["id"]))
     items = follow_up.evaluate(values["follow_up"], deployed, checks, answers, now)
@@ -207,6 +232,17 @@ def _listing(setup: Setup) -> dict[str, Any]:
         "release": {key: release.get(key, "") for key in ("id", "version", "commit")},
         **follow_up.as_report(items, slow, capacity.report(samples, rooms, sizes[-1] if sizes else None)),
     }
+
+
+def _last_health(setup: Setup, now: datetime) -> list[Check]:
+    """Return the checks of the last health check: none of one in maintenance, which looks at less, or of one that is overdue."""
+    longest = next((job.max_age for job in setup.jobs if job.name == "health"), 0.0)
+    try:
+        document = json.loads(read_text(setup.path(HEALTH)) or "{}")
+        age = (now - datetime.fromisoformat(document["at"])).total_seconds()
+        return [] if document["muted"] or age > longest else [Check(**check) for check in document["checks"]]
+    except (ValueError, KeyError, TypeError):
+        return []
 
 
 def _silence(setup: Setup, now: datetime, job: str) -> list[Check]:
@@ -292,7 +328,9 @@ def _tell(setup: Setup, job: str, outcome: Outcome) -> None:
     # One that was skipped has found out nothing; if it stays so, it becomes overdue.
     if outcome.verdict != "skipped":
         found = failed([*outcome.checks, *(alerts.deliveries() if job == "health" else [])])
-        said += alerts.tell(job, found, now, outcome.failures, whole=not outcome.broken)
+        # A line stands in a log once: the next run does not find it again.
+        alone = bool(found) and all(check.topic == "log_errors" for check in found)
+        said += alerts.tell(job, found, now, 1 if alone else outcome.failures, whole=not outcome.broken)
     said += alerts.tell("silence of health", of_health, now, 1)
     said += alerts.tell("silence", silence, now, 1) if job == "health" else []
     for line in said:
@@ -328,6 +366,9 @@ def _told(run: Run) -> str:
 def announce(setup: Setup, minutes: int, reason: str) -> None:
     """Keep alerts back for so many minutes; 0 ends that."""
     path = os.path.join(setup.state_dir, MAINTENANCE)
+    if not 0 <= minutes <= LONGEST_MAINTENANCE.total_seconds() / 60:
+        why = f"{minutes} minutes are no time between none and {LONGEST_MAINTENANCE.days} days"
+        raise Problem("Announcing the maintenance failed", why, "Give fewer; it can be announced again.")
     if minutes > 0:
         until = (datetime.now(UTC) + timedelta(minutes=minutes)).isoformat(timespec="seconds")
         write_text(path, json.dumps({"until": until, "reason": reason}) + "\n", 0o644)

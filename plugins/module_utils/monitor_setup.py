@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.residency.scheduler.plugins.module_utils import ledger, notification, run_lock
 from ansible_collections.residency.scheduler.plugins.module_utils.alerting import Alerts
-from ansible_collections.residency.scheduler.plugins.module_utils.backups import now_utc
+from ansible_collections.residency.scheduler.plugins.module_utils.backups import AHEAD, now_utc
 from ansible_collections.residency.scheduler.plugins.module_utils.compose import Project
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
@@ -26,6 +26,7 @@ from ansible_collections.residency.scheduler.plugins.module_utils.stack import S
 CONFIGURATION, RUNS, HEALTH, SAMPLES = "monitor.json", "runs", "health.json", "samples.jsonl"
 #: Beside the ledger; says until when alerts are kept back, ``{"until": "2026-01-31T02:00:00+00:00", "reason": "..."}``.
 MAINTENANCE = "maintenance.json"
+LONGEST_MAINTENANCE = timedelta(days=7)
 #: How the runs of the timers are told from those of playbooks.
 SCHEDULED = "scheduled-"
 
@@ -124,11 +125,13 @@ class Setup:
                 since = datetime.fromisoformat(holder.since)
             except ValueError:  # a run that is just taking the lock away from another
                 return holder.told()
-            if now - since < longest:
+            # One that is yet to come was written while the clock was ahead.
+            if -AHEAD <= now - since < longest:
                 return holder.told()
         try:
             announced = json.loads(read_text(os.path.join(self.state_dir, MAINTENANCE)) or "{}")
             until = datetime.fromisoformat(announced["until"])
-            return f"maintenance until {announced['until']}: {announced.get('reason', '')}" if now < until else ""
+            lasts = now < until <= now + LONGEST_MAINTENANCE
+            return f"maintenance until {announced['until']}: {announced.get('reason', '')}" if lasts else ""
         except (ValueError, KeyError, TypeError):
             return ""

@@ -183,19 +183,20 @@ def _entry_findings(place: str, entry: Mapping[str, Any]) -> list[Finding]:
 
 def _mail_findings(place: str, entry: Mapping[str, Any]) -> list[Finding]:
     found = []
-    host, port, security = entry.get("host"), entry.get("port"), entry.get("security") or "starttls"
+    host, port, security = entry.get("host"), entry.get("port"), entry.get("security", "starttls")
     if host and (not isinstance(host, str) or re.search(r"[\s/@]", host)):
         found.append(Finding(f"{place}.host", _shown(host), "a name or an address", "Name the mail server, without a port."))
     if port is not None and not (re.fullmatch(r"[0-9]+", str(port)) and 0 < int(port) < 65536):
         found.append(Finding(f"{place}.port", _shown(port), "a number from 1 to 65535", "Correct the mail server's port."))
-    if security not in PORTS:
+    if security not in (None, "") and not (isinstance(security, str) and security in PORTS):
         found.append(Finding(f"{place}.security", _shown(security), " or ".join(PORTS), "Set how the way to the mail server is protected."))
     to = entry.get("to") or []
     if not isinstance(to, (list, tuple)):
         found.append(Finding(f"{place}.to", kind(to), "a list of addresses", "Give a list, also for a single address."))
         to = []
-    for name, address in (("from", entry.get("from")), *(("to", one) for one in to)):
-        if address and not _is_address(address):
+    # That there is a sender was looked at with what each kind needs.
+    for name, address in (*([("from", entry["from"])] if entry.get("from") else []), *(("to", one) for one in to)):
+        if not _is_address(address):
             found.append(Finding(f"{place}.{name}", _shown(address), "a mail address", "Correct the address."))
     return found + _login_findings(place, entry)
 

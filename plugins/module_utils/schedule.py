@@ -14,12 +14,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
+from ansible_collections.residency.scheduler.plugins.module_utils.backups import AHEAD
 from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
 from ansible_collections.residency.scheduler.plugins.module_utils.run_lock import is_held, wait_until
-
-#: How far a time may lie ahead of the clock, which is set now and then.
-AHEAD = timedelta(minutes=5)
 
 
 @dataclass(frozen=True)

@@ -85,13 +85,14 @@ import tempfile
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.residency.scheduler.plugins.module_utils import notification
+from ansible_collections.residency.scheduler.plugins.module_utils import notification, run_lock
 from ansible_collections.residency.scheduler.plugins.module_utils.endpoints import ENDPOINT_SPEC, parse_endpoints
 from ansible_collections.residency.scheduler.plugins.module_utils.files import read_text, write_text
-from ansible_collections.residency.scheduler.plugins.module_utils.monitor_setup import CONFIGURATION
+from ansible_collections.residency.scheduler.plugins.module_utils.monitor_setup import CONFIGURATION, RUNS
 from ansible_collections.residency.scheduler.plugins.module_utils.options import complete, options
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem, finish
 from ansible_collections.residency.scheduler.plugins.module_utils.quiet_module import QuietModule
+from ansible_collections.residency.scheduler.plugins.module_utils.schedule import Records
 from ansible_collections.residency.scheduler.plugins.module_utils.stack import SERVICES_SPEC, parse_services
 
 ARGUMENT_SPEC: dict[str, Any] = {
@@ -101,6 +102,14 @@ ARGUMENT_SPEC: dict[str, Any] = {
     "program": {"type": "path"},
 }
 PROGRAM = "monitor.pyz"
+JOBS_SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True, "choices": ["health", "backup", "drill", "follow-up"]},
+    "calendar": {"type": "str", "default": ""},
+    "cron": {"type": "str", "default": ""},
+    "max_age": {"type": "float", "required": True},
+}
+#: Seconds that a run which is at work has to end, before its program is removed.
+PATIENCE = 1800.0
 #: Whatever stands under these names in the configuration is not shown.
 _SECRET = ("password", "environment", "send_secrets", "send_headers", "heartbeat_url")
 _SECRET_OF_CHANNELS = ("url", "headers")
@@ -114,6 +123,7 @@ def completed(configuration: Mapping[str, Any]) -> dict[str, Any]:
     found = complete(configuration)
     found["endpoints"] = [options("endpoints", ENDPOINT_SPEC, entry) for entry in configuration["endpoints"]]
     found["services"] = [options("services", SERVICES_SPEC["options"], entry) for entry in configuration["services"]]
+    found["jobs"] = [options("monitoring_jobs", JOBS_SPEC, entry) for entry in configuration["jobs"]]
     parse_endpoints(found["endpoints"])
     parse_services(found["services"])
     notification.parse(found["channels"])
@@ -163,6 +173,10 @@ def _remove(folder: str, check_mode: bool) -> dict[str, Any]:
     there = os.path.isdir(folder)
     before = _read(os.path.join(folder, CONFIGURATION))
     if there and not check_mode:
+        records = Records(os.path.join(folder, RUNS))
+        if not run_lock.wait_until(lambda: not records.running([str(job) for job in JOBS_SPEC["name"]["choices"]]), PATIENCE):
+            why = f"after {PATIENCE:.0f} s a run is still at work: {', '.join(records.running(JOBS_SPEC['name']['choices']))}"
+            raise Problem("Removing the monitor failed", why, "Wait for its end, or end it (systemctl stop), then run this again.")
         try:
             shutil.rmtree(folder)
         except OSError as error:

@@ -118,7 +118,7 @@ options:
     elements: dict
     default:
       - {id: debian, versions: ["12", "13"]}
-      - {id: ubuntu, versions: ["22.04", "24.04"]}
+      - {id: ubuntu, versions: ["24.04"]}
     suboptions:
       id:
         description: The system's C(ID) in C(/etc/os-release).
@@ -465,7 +465,7 @@ def main() -> None:
                 "type": "list",
                 "elements": "dict",
                 "options": SUPPORTED_SPEC,
-                "default": [{"id": "debian", "versions": ["12", "13"]}, {"id": "ubuntu", "versions": ["22.04", "24.04"]}],
+                "default": [{"id": "debian", "versions": ["12", "13"]}, {"id": "ubuntu", "versions": ["24.04"]}],
             },
         },
         supports_check_mode=True,

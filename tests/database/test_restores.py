@@ -52,6 +52,16 @@ def test_a_failed_drill_is_recorded_too(server: Server) -> None:
     assert "success{project" in (metrics / "residency_scheduler_restore_drill.prom").read_text(encoding="utf-8")
 
 
+def test_what_cannot_be_written_neither_fails_a_drill_nor_hides_why_one_failed(server: Server) -> None:
+    taken = server.folder / "taken"
+    taken.write_text("in their place", encoding="utf-8")
+    with pytest.raises(Problem, match="Looking for the newest backup failed"):
+        server.restore("proven", state_dir=str(taken), metrics_dir=str(taken))
+    server.dump()
+    done = server.restore("proven", state_dir=str(taken), metrics_dir=str(taken))
+    assert [check["verdict"] for check in done["checks"]] == ["pass", "warn", "warn"]
+
+
 def test_a_restore_swaps_and_its_undoing_swaps_back(server: Server) -> None:
     like = server.sql(DATABASE_FACTS)
     name = server.dump()["name"]

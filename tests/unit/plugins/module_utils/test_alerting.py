@@ -38,6 +38,7 @@ def entry(runs: int, told: str = "", subject: str = "db: containers") -> dict[st
         (entry(288, "2026-01-30T02:00:00+00:00"), [sick()], 0, 1, 0, 289),
         (entry(288, "2026-01-30T02:09:00+00:00"), [sick()], 0, 1, 0, 289),  # a timer may be early
         (entry(288, "2026-01-30T02:11:00+00:00"), [sick()], 0, 0, 0, 289),
+        (entry(288, "2026-07-30T02:00:00+00:00"), [sick()], 0, 1, 0, 289),  # the clock was ahead when it was told
         (entry(3, "2026-01-31T01:55:00+00:00"), [], 0, 0, 1, 0),
         (entry(1), [], 0, 0, 0, None),  # nobody knew of it
         (entry(0, "2026-01-31T01:55:00+00:00"), [], 0, 0, 1, 0),  # its end was not told yet

@@ -61,6 +61,16 @@ def test_only_folders_with_a_backups_name_are_backups(tmp_path: Path) -> None:
         backups.newest(str(tmp_path), "db")
 
 
+def test_one_of_a_clock_that_was_ahead_is_not_the_newest(tmp_path: Path) -> None:
+    later = datetime.now(UTC) + timedelta(days=365)
+    (tmp_path / "postgres" / f"db_{later:%Y%m%d_%H%M%S}").mkdir(parents=True)
+    with pytest.raises(Problem, match="has no backup of db, but 1 dated after now"):
+        backups.newest(str(tmp_path), "db")
+    (tmp_path / "postgres" / "db_20251222_020000").mkdir()
+    with pytest.raises(Problem, match="db_20251222_020000"):  # it is looked into, and is empty
+        backups.newest(str(tmp_path), "db")
+
+
 @pytest.mark.parametrize("name", ["../postgres", "", "db_20200101_000000", "/etc"])
 def test_a_name_that_is_none(name: str, tmp_path: Path) -> None:
     (tmp_path / "postgres").mkdir()

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils import monitor, run_lock
-from ansible_collections.residency.scheduler.plugins.module_utils.check import judge
+from ansible_collections.residency.scheduler.plugins.module_utils.check import Check, judge
 from ansible_collections.residency.scheduler.plugins.module_utils.monitor import Outcome, main, run
 from ansible_collections.residency.scheduler.plugins.module_utils.monitor_setup import Setup
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
@@ -22,6 +22,12 @@ from ansible_collections.residency.scheduler.plugins.module_utils.schedule impor
 from receivers import WebServer, web_server
 
 SICK = judge("db: containers", False, "1 running", "exited", "Read the log.")
+LINE = judge("db: errors in the log", False, "none", "1", "Read it.", topic="log_errors")
+
+
+@pytest.fixture(autouse=True)
+def booted_long_ago(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "BOOT_SECONDS", 0.0)
 
 
 def install(folder: Path, **given: Any) -> Setup:
@@ -72,6 +78,49 @@ def test_a_finding_is_told_by_the_second_run_and_its_end(tmp_path: Path, monkeyp
     assert setup.records.read("health").verdict == "good"
 
 
+def test_a_line_of_a_log_is_told_at_once_where_nothing_else_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    setup = install(tmp_path)
+    job(monkeypatch, "health", Outcome(checks=[LINE], failures=2), Outcome(failures=2), Outcome(checks=[LINE, SICK], failures=2))
+    known = []
+    for _run in range(3):
+        run("health", setup)
+        known.append(told(setup))
+    assert known == [[LINE.subject], [], []]
+
+
+def test_a_database_that_comes_up_with_the_server_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[Exception | list[str]] = [Problem("Looking for db failed", "no container runs", "Wait."), ["1"]]
+
+    class Coming:
+        def rows(self, *_words: object, **_options: object) -> object:
+            answer = answers.pop(0)
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+    monkeypatch.setattr(monitor, "_postgres", lambda _setup: Coming())
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    monitor._wait_for_database(install(tmp_path))
+    assert len(answers) == 2, "a server that is up for long is not waited for"
+    monkeypatch.setattr(monitor, "BOOT_SECONDS", float("inf"))
+    monitor._wait_for_database(install(tmp_path))
+    assert answers == []
+
+
+@pytest.mark.parametrize(
+    ("muted", "minutes", "seen"), [("", 5, [SICK]), ("maintenance", 5, []), ("", 61, [])], ids=["fresh", "in maintenance", "overdue"]
+)
+def test_the_last_health_check_is_evidence_as_long_as_it_is_whole_and_fresh(
+    muted: str, minutes: int, seen: list[Check], tmp_path: Path
+) -> None:
+    setup, now = install(tmp_path), datetime.now(UTC)
+    document = {"at": (now - timedelta(minutes=minutes)).isoformat(), "muted": muted, "checks": [SICK.to_dict()]}
+    (tmp_path / "health.json").write_text(json.dumps(document), encoding="utf-8")
+    assert monitor._last_health(setup, now) == seen
+    (tmp_path / "health.json").write_text("half a docu", encoding="utf-8")
+    assert monitor._last_health(setup, now) == []
+
+
 def test_a_run_that_breaks_is_told_at_once_and_without_secrets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +158,9 @@ def test_nobody_is_told_while_a_playbook_works(tmp_path: Path, monkeypatch: pyte
     with run_lock.taken(setup.values["lock_file"], {**record, "since": (datetime.now(UTC) - timedelta(hours=4)).isoformat()}, 1):
         run("health", setup)
     assert told(setup) == ["db: containers"]
+    # Nor does one that began while the clock was ahead.
+    with run_lock.taken(setup.values["lock_file"], {**record, "since": (datetime.now(UTC) + timedelta(days=300)).isoformat()}, 1):
+        assert setup.muted(datetime.now(UTC)) == ""
 
 
 def test_a_scheduled_backup_mutes_nothing(tmp_path: Path) -> None:
@@ -123,8 +175,10 @@ def test_announced_maintenance_mutes_until_its_end(tmp_path: Path) -> None:
     setup = Setup.read(str(tmp_path))
     assert setup.muted(datetime.now(UTC)).endswith(": new disk")
     assert setup.muted(datetime.now(UTC) + timedelta(minutes=31)) == ""
+    assert setup.muted(datetime.now(UTC) - timedelta(days=30)) == "", "the clock was ahead when it was announced"
     assert main(["maintenance", "0"], str(tmp_path)) == 0
     assert setup.muted(datetime.now(UTC)) == ""
+    assert [main(["maintenance", minutes], str(tmp_path)) for minutes in ("99999999999", "-5")] == [1, 1]
 
 
 def test_a_backup_waits_for_a_playbook_and_says_that_it_was_left_out(tmp_path: Path) -> None:

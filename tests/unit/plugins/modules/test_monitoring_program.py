@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 from ansible_collections.residency.scheduler.plugins.module_utils.problem import Problem
+from ansible_collections.residency.scheduler.plugins.module_utils.schedule import Records
+from ansible_collections.residency.scheduler.plugins.modules import monitoring_program
 from ansible_collections.residency.scheduler.plugins.modules.monitoring_program import completed, run, shown
 
 
 def configuration(**given: Any) -> dict[str, Any]:
     lists: dict[str, Any] = {"endpoints": [{"name": "page", "url": "https://localhost/", "send_secrets": {"password": "s3cret-1"}}]}
+    lists |= {"jobs": [{"name": "health", "calendar": "*:0/5", "max_age": 1200}]}
     lists |= {"services": [{"name": "db", "kind": "postgres"}], "celery": {}, "alembic": {}, "logs": {}}
     channels = [{"name": "chat", "kind": "slack", "url": "https://chat.example.org/s3cret-2"}]
     return {**lists, "channels": channels, "heartbeat_url": "https://beat.example.org/s3cret-3", "offsite": {}, **given}
@@ -67,6 +70,16 @@ def test_absent_removes_all(tmp_path: Path) -> None:
     assert not run(gone, False)["changed"]
 
 
+def test_absent_waits_for_a_run_that_is_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(parameters(tmp_path), False)
+    gone = {"path": str(tmp_path / "monitoring"), "state": "absent", "configuration": None, "program": None}
+    monkeypatch.setattr(monitoring_program, "PATIENCE", 0.5)
+    with Records(str(tmp_path / "monitoring" / "runs")).only("backup"), pytest.raises(Problem, match="still at work: backup"):
+        run(gone, False)
+    assert (tmp_path / "monitoring" / "monitor.pyz").exists()
+    assert run(gone, False)["changed"]
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -74,6 +87,8 @@ def test_absent_removes_all(tmp_path: Path) -> None:
         ({"services": [{"name": "db", "kind": "oracle"}]}, "Reading the option services failed: value of kind must be one of"),
         ({"logs": {"second": 1}}, "Reading the option logs failed"),
         ({"channels": [{"name": "chat", "kind": "pigeon"}]}, "Reading notify_channels failed"),
+        ({"jobs": [{"name": "health"}]}, "Reading the option monitoring_jobs failed: missing required arguments: max_age"),
+        ({"jobs": [{"name": "healht", "max_age": 1}]}, "Reading the option monitoring_jobs failed: value of name must be one of"),
     ],
 )
 def test_what_is_wrong_is_refused_before_anything_is_written(given: dict[str, Any], message: str, tmp_path: Path) -> None:
