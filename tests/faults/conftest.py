@@ -14,14 +14,14 @@ from collections.abc import Iterator
 import pytest
 from deployed_server import ROOT, Server
 from leaks import Watch, canaries, search
-from play import NAME, Prepared, kept_by, play
+from play import ALL, NAME, POINTS, Prepared, kept_by, play
 
 BED = [sys.executable, str(ROOT / "tests/bed/bed.py")]
 
 
 @pytest.fixture(name="prepared", scope="session")
 def prepared_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepared]:
-    """A server on which v0.9.0 serves, and v1.0.0 was deployed before, so that no run has to build anything."""
+    """A server on which v0.9.0 serves. Before many faults v1.0.0 was deployed too, so that none of their runs has to build."""
     os.environ["ANSIBLE_CONFIG"] = str(ROOT / "ansible.cfg")
     given = os.environ.get("RESIDENCY_FAULTS_INVENTORY")
     if given:
@@ -38,8 +38,8 @@ def prepared_fixture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prepa
         server = Server(folder, tmp_path_factory.mktemp("reports"))
         kept = tmp_path_factory.mktemp("kept")
         with Watch(server, [kept]) as watch:
-            runs = [play(server, *playbook, kept=kept) for playbook in FIRST]
-        assert [run.rc for run in runs] == [0] * len(FIRST), runs[-1].output[-5000:]
+            runs = [play(server, *playbook, kept=kept) for playbook in (FIRST if ALL or POINTS else FIRST[:1])]
+        assert {run.rc for run in runs} == {0}, runs[-1].output[-5000:]
         yield Prepared(server, runs, watch.found + search(server.secrets, kept_by(runs, kept, server)))
     finally:
         subprocess.run([*BED, "down", NAME], check=False, capture_output=True, cwd=ROOT)

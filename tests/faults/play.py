@@ -20,6 +20,10 @@ from oracle import Run, Task
 
 #: Which of so many equal parts of the faults this process tries, from 1: several processes, each with a server of its own, share them.
 PART, PARTS = (int(number) for number in (os.environ.get("RESIDENCY_FAULT_PART") or "1/1").split("/"))
+#: Whether all faults are tried, or a sample.
+ALL = bool(os.environ.get("RESIDENCY_FAULT_ALL"))
+#: How many places of each playbook are cut, see test_kill_points; empty for none.
+POINTS = os.environ.get("RESIDENCY_FAULT_POINTS") or ("all" if ALL else "")
 #: The server that the tests make.
 NAME = f"residency-faults-{PART}"
 #: Seconds after which a run is too slow, whatever happened to it.

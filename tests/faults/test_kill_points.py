@@ -15,11 +15,10 @@ import pytest
 from deployed_server import Server
 from ledger_client import LedgerClient
 from oracle import Run, Task, digest, look, violations
-from play import DEADLINE, Prepared, my_part, play
+from play import DEADLINE, POINTS, Prepared, my_part, play
 from results import note
 
 SEED = int(os.environ.get("RESIDENCY_FAULT_SEED") or 1)
-POINTS = os.environ.get("RESIDENCY_FAULT_POINTS") or ("all" if os.environ.get("RESIDENCY_FAULT_ALL") else "")
 DEPLOY = ("deploy.yml", "-e", "scheduler_version=v1.0.0")
 BACK = ("rollback.yml", "-e", "rollback_to=v0.9.0", "-e", "rollback_database=downgrade")
 #: Tasks in whose middle a cut is known to hurt: the database's, and those between an old and a new service.

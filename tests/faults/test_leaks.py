@@ -21,9 +21,9 @@ import yaml
 from deployed_server import HOME, PROJECT, ROOT, Server
 from leaks import Watch, canaries, needles, on_the_server, search
 from oracle import Run
-from play import Prepared, kept_by, play
+from play import ALL, Prepared, kept_by, play
 from results import note
-from test_server_faults import ALL, BACKUPS
+from test_server_faults import BACKUPS
 
 
 def spoil_environment(server: Server) -> None:

@@ -9,8 +9,7 @@ import pytest
 from deployed_server import PROJECT, STATE, Server
 from ledger_client import LedgerClient
 from oracle import digest, look, violations
-from play import DEADLINE, play
-from test_server_faults import ALL
+from play import ALL, DEADLINE, play
 
 pytestmark = pytest.mark.skipif(not ALL, reason="takes minutes")
 NEW = {"DB_PASSWORD": "Rotated0db7Kq2ZxVbN4mLp9WsTg8Rd1", "REDIS_PASSWORD": "Rotated0re3Hj6Yc5UwQe0FaXi2BnM7u"}
