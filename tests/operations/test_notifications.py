@@ -248,7 +248,6 @@ def test_what_preflight_finds_is_told_at_once(desk: Desk) -> None:
     assert "Nobody was told. Reading notify_channels failed" in told
 
 
-@pytest.mark.long
 def test_a_rollback_is_told(desk: Desk) -> None:
     # After a deployment that went back by itself, rollback.yml goes no further.
     assert desk.play("deploy.yml", release=5).rc == 0
