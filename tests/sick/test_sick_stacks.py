@@ -110,7 +110,8 @@ CASES = [
     Sick(
         "Redis says PONG and refuses writes",
         f"{REDIS} CONFIG SET min-replicas-to-write 1",
-        f"{REDIS} CONFIG SET min-replicas-to-write 0",
+        # Without it, the workers have ended again and again.
+        f"{REDIS} CONFIG SET min-replicas-to-write 0; docker restart -t 5 {P}-celery-worker-1 {P}-celery-worker-2; sleep 8",
         "^redis: ",
         "NOREPLICAS",
         "redis.refuses_writes redis",
