@@ -120,7 +120,11 @@ FAULTS = {
     ),
     "failed": Fault(lambda: {"backup_success": 0}, ("ResidencyBackupFailed",), "systemctl start residency-scheduler-backup"),
     "small": Fault(lambda: {"backup_size_bytes": 1e6}, ("ResidencyBackupShrank",), "manifest.json"),
-    "offsite": Fault(lambda: {"offsite_timestamp_seconds": time.time() - 30 * HOUR}, ("ResidencyOffsiteOld",), "playbooks/backup.yml"),
+    "offsite": Fault(
+        lambda: {"offsite_timestamp_seconds": time.time() - 30 * HOUR},
+        ("ResidencyOffsiteOld",),
+        "systemctl start residency-scheduler-backup",
+    ),
     "drill": Fault(lambda: {"restore_drill_success": 0}, ("ResidencyDrillFailed",), "playbooks/restore_drill.yml"),
     "nodrill": Fault(
         lambda: {"restore_drill_timestamp_seconds": time.time() - 9 * DAY}, ("ResidencyDrillOld",), "playbooks/restore_drill.yml"
