@@ -34,6 +34,7 @@ def all_steps() -> list[Step]:
         Step("database", ["./dev", "database"], ("bed images",)),
         Step("monitoring", ["./dev", "monitoring"], ("bed images",)),
         Step("package", ["./dev", "package"], ("bed images",)),
+        Step("image", ["./dev", "image"], ("bed images",)),
         Step("awx", ["./dev", "awx"], ("setup",)),
         Step("reference", ["./dev", "reference"], ("setup",)),
         Step("operations", ["./dev", "operations"], ("bed images",)),

@@ -28,7 +28,8 @@ BASE = {"EE_BASE_IMAGE": "residency-bed/python:3.11", "PYCMD": "/usr/bin/python3
 def offline(definition: dict[str, Any]) -> dict[str, Any]:
     """Return the definition with the collections of the folder ``dependencies`` in place of Galaxy's. Pure."""
     changed: dict[str, Any] = json.loads(json.dumps(definition))
-    del changed["dependencies"]["galaxy"]
+    # Without the entry, the builder would not take over what that stage has installed.
+    changed["dependencies"]["galaxy"] = {"collections": []}
     changed["additional_build_files"].append({"src": "dependencies", "dest": "dependencies"})
     copied = "COPY _build/dependencies/ansible_collections /usr/share/ansible/collections/ansible_collections"
     changed["additional_build_steps"]["append_galaxy"].insert(0, copied)
