@@ -29,6 +29,7 @@ def all_steps() -> list[Step]:
         # The longest first, so that none is left alone at the end.
         Step("faults", ["./dev", "faults"], ("bed images",)),
         *(scenarios.step(name, ("bed images",)) for name in LONG),
+        Step("operations", ["./dev", "operations"], ("bed images",)),
         Step("sick stacks", ["./dev", "sick"], ("bed images",)),
         *(scenarios.step(name, ("bed images",)) for name in scenarios.SCENARIOS if name not in LONG),
         Step("database", ["./dev", "database"], ("bed images",)),
@@ -37,7 +38,6 @@ def all_steps() -> list[Step]:
         Step("image", ["./dev", "image"], ("bed images",)),
         Step("awx", ["./dev", "awx"], ("setup",)),
         Step("reference", ["./dev", "reference"], ("setup",)),
-        Step("operations", ["./dev", "operations"], ("bed images",)),
         # After the engine, since both install packages.
         Step("report page", ["./dev", "browser"], ("engine",)),
     ]
