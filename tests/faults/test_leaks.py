@@ -150,7 +150,7 @@ def test_no_secret_leaks(prepared: Prepared, tmp_path: Path) -> None:
             runs.append(run)
             if run.rc != 2 or failing_role(run) != failure.role:
                 told.append(f"{failure.role}: {run.playbook} ended with {run.rc}, in {failing_role(run)}")
-        for playbook in AFTERWARDS if ALL else AFTERWARDS[:1]:
+        for playbook in AFTERWARDS if ALL else ():  # the deployment of the bare server was a good run too
             # The database has logged why migrations failed.
             runs.append(play(server, playbook, "-e", "scheduler_version=v0.9.0", "-e", "verify_log_seconds=5", kept=kept))
             told += [] if runs[-1].rc == 0 else [f"{playbook} ended with {runs[-1].rc}: {runs[-1].output[-2000:]}"]
